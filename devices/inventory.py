@@ -1,0 +1,189 @@
+"""Devices, groups and SCEP servers: added, changed and removed, checked and audited."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from django.core.exceptions import ValidationError
+from django.db import models, transaction
+from django.db.models import ProtectedError
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from devices import audit
+from devices.audit import Actor
+from devices.errors import Conflict
+from devices.models import AuditEvent, Device, DeviceGroup, ScepServer, ScepSettings
+
+M = TypeVar("M", bound=models.Model)
+
+_COMMUNICATION_FIELDS = ("url", "port", "timeout")
+"""[Communication Settings] that R3 locks."""
+
+
+def _set(instance: models.Model, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Set `fields` and return their old values. Raises TypeError for a name that the model does not have."""
+    known = {field.name for field in instance._meta.get_fields() if getattr(field, "editable", False)}
+    if unknown := set(fields) - known:
+        raise TypeError(f"{type(instance).__name__} has no editable {', '.join(sorted(unknown))}")
+    before = {name: getattr(instance, name) for name in fields}
+    for name, value in fields.items():
+        setattr(instance, name, value)
+    return before
+
+
+@transaction.atomic
+def _create(actor: Actor, instance: M, fields: Mapping[str, Any]) -> M:
+    _set(instance, fields)
+    instance.full_clean()
+    instance.save()
+    audit.record(actor, f"{instance._meta.model_name}.create", instance, fields)
+    return instance
+
+
+@transaction.atomic
+def _update(actor: Actor, instance: M, fields: Mapping[str, Any]) -> M:
+    before = _set(instance, fields)
+    instance.full_clean()
+    changes = audit.difference(before, fields)
+    if changes:
+        instance.save(update_fields=[*changes])
+        audit.record(actor, f"{instance._meta.model_name}.update", instance, changes)
+    return instance
+
+
+@transaction.atomic
+def _delete(actor: Actor, instance: models.Model) -> None:
+    audit.record(actor, f"{instance._meta.model_name}.delete", instance)
+    instance.delete()
+
+
+def create_device(actor: Actor, **fields: Any) -> Device:
+    """A new device with its (empty) SCEP settings. Raises ValidationError with a dict of fields."""
+    return create_devices(actor, [fields])[0]
+
+
+@transaction.atomic
+def create_devices(actor: Actor, rows: Iterable[Mapping[str, Any]]) -> list[Device]:
+    """All of `rows` or none.
+
+    Raises ValidationError with a dict of fields for one row, else with `{"<index>": [messages]}`.
+    """
+    devices: list[Device] = []
+    errors: dict[int, ValidationError] = {}
+    for index, fields in enumerate(rows):
+        device = Device()
+        _set(device, fields)
+        try:
+            # what is unique is checked once for all rows, below
+            device.full_clean(validate_unique=False, validate_constraints=False)
+        except ValidationError as error:
+            errors[index] = error
+        devices.append(device)
+    for index, error in _duplicates(devices):
+        errors.setdefault(index, error)
+    if errors:
+        if len(devices) == 1:
+            raise errors[0]
+        raise ValidationError({str(index): error.messages for index, error in sorted(errors.items())})
+    Device.objects.bulk_create(devices, batch_size=500)
+    ScepSettings.objects.bulk_create([ScepSettings(device=device) for device in devices], batch_size=500)
+    AuditEvent.objects.bulk_create(
+        [audit.event(actor, "device.create", device, {"host": device.host}) for device in devices],
+        batch_size=500,
+    )
+    return devices
+
+
+def _duplicates(devices: list[Device]) -> Iterable[tuple[int, ValidationError]]:
+    """Rows whose name or serial number is taken, in the database or by an earlier row; two queries."""
+    names = set(
+        Device.objects.filter(name__in=[device.name for device in devices]).values_list("name", flat=True)
+    )
+    serials = set(
+        Device.objects.filter(
+            serial_number__in=[device.serial_number for device in devices if device.serial_number]
+        ).values_list("serial_number", flat=True)
+    )
+    for index, device in enumerate(devices):
+        problems: dict[str, str] = {}
+        if device.name in names:
+            problems["name"] = _("Another device has the name “%s”.") % device.name
+        if device.serial_number and device.serial_number in serials:
+            problems["serial_number"] = _("Another device has this serial number.")
+        if problems:
+            yield index, ValidationError(problems)
+        names.add(device.name)
+        serials.add(device.serial_number)
+
+
+def update_device(actor: Actor, device: Device, **fields: Any) -> Device:
+    """Change `fields`. Raises ValidationError with a dict of fields."""
+    return _update(actor, device, fields)
+
+
+def delete_device(actor: Actor, device: Device) -> None:
+    """Remove the device with its settings, its log and its keys; the audit trail stays."""
+    _delete(actor, device)
+
+
+def create_group(actor: Actor, **fields: Any) -> DeviceGroup:
+    """A new device group. Raises ValidationError with a dict of fields."""
+    return _create(actor, DeviceGroup(), fields)
+
+
+def update_group(actor: Actor, group: DeviceGroup, **fields: Any) -> DeviceGroup:
+    """Change `fields`. Raises ValidationError with a dict of fields."""
+    return _update(actor, group, fields)
+
+
+def delete_group(actor: Actor, group: DeviceGroup) -> None:
+    """Remove an empty group. Raises Conflict while devices are in it."""
+    try:
+        _delete(actor, group)
+    except ProtectedError:
+        raise Conflict(
+            "group_in_use", _("Devices are in this group. Move them to another group first.")
+        ) from None
+
+
+def create_server(actor: Actor, **fields: Any) -> ScepServer:
+    """A new SCEP server. Raises ValidationError with a dict of fields."""
+    return _create(actor, ScepServer(), fields)
+
+
+def update_server(actor: Actor, server: ScepServer, **fields: Any) -> ScepServer:
+    """Change `fields`, and forget what the server said of itself under its old address.
+
+    Raises ValidationError with a dict of fields, and Conflict while R3 locks the communication settings.
+    """
+    locked = [name for name in _COMMUNICATION_FIELDS if name in fields and fields[name] != getattr(server, name)]
+    timers_on = ScepSettings.objects.filter(server=server, timer_enabled=True).count() if locked else 0
+    if timers_on:
+        raise Conflict(
+            "timer_enabled",
+            ngettext(
+                "[Communication Settings] cannot be updated while the timer of %(count)d device that uses this "
+                "server is on. Switch that timer off, update, and switch it on again.",
+                "[Communication Settings] cannot be updated while the timers of %(count)d devices that use this "
+                "server are on. Switch those timers off, update, and switch them on again.",
+                timers_on,
+            )
+            % {"count": timers_on},
+        )
+    with transaction.atomic():
+        _update(actor, server, fields)
+        ScepServer.objects.filter(pk=server.pk).update(profile=None, profile_fetched_at=None)
+    return server
+
+
+def delete_server(actor: Actor, server: ScepServer) -> None:
+    """Remove a server that no device uses. Raises Conflict while devices do."""
+    try:
+        _delete(actor, server)
+    except ProtectedError:
+        raise Conflict(
+            "server_in_use",
+            _("Devices use this SCEP server. Choose another server in their settings first."),
+        ) from None

@@ -1,0 +1,21 @@
+"""What is stored, and the invariants that the database itself keeps."""
+
+from devices.models.audit import AuditEvent
+from devices.models.device import Device, DeviceGroup, ScepServer
+from devices.models.issuance import LOG_LINES, IssuanceRequest
+from devices.models.keystore import KeyAndCertificate
+from devices.models.parameters import PARAMETER_FIELDS, KeyAndCertificateParameters
+from devices.models.scep_settings import ScepSettings
+
+__all__ = [
+    "LOG_LINES",
+    "PARAMETER_FIELDS",
+    "AuditEvent",
+    "Device",
+    "DeviceGroup",
+    "IssuanceRequest",
+    "KeyAndCertificate",
+    "KeyAndCertificateParameters",
+    "ScepServer",
+    "ScepSettings",
+]

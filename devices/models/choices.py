@@ -1,0 +1,68 @@
+"""The choices of stored fields: the values of devices/rules and scep with the manual's labels.
+
+The labels in [brackets] of the device manual stand here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from devices.rules.keys import KeyUse
+from devices.rules.lifecycle import State, Status
+from scep.algorithms import SignatureAlgorithm
+
+
+class StateChoices(models.TextChoices):
+    """`devices.rules.lifecycle.State` for people."""
+
+    SCHEDULED = State.SCHEDULED.value, _("Scheduled")
+    PREPARED = State.PREPARED.value, _("Key and CSR made")
+    SENT = State.SENT.value, _("Sent")
+    PENDING = State.PENDING.value, _("Deferred by the server")
+    SUCCESSFUL = State.SUCCESSFUL.value, _("Successful")
+    FAILED = State.FAILED.value, _("Error")
+
+
+class StatusChoices(models.TextChoices):
+    """The manual's [Status] (R16)."""
+
+    TO_BE_PROCESSED = Status.TO_BE_PROCESSED.value, _("To Be Processed")
+    PROCESSING = Status.PROCESSING.value, _("Processing...")
+    ERROR = Status.ERROR.value, _("Error")
+    SUCCESSFUL = Status.SUCCESSFUL.value, _("Successful")
+
+
+class KeyUseChoices(models.TextChoices):
+    """[Key Use Location] (R6)."""
+
+    NONE = KeyUse.NONE.value, _("None")
+    TLS = KeyUse.TLS.value, _("TLS")
+    IEEE_802_1X = KeyUse.IEEE_802_1X.value, _("IEEE 802.1X")
+    IPSEC = KeyUse.IPSEC.value, _("IPSec")
+
+
+class SignatureAlgorithmChoices(models.TextChoices):
+    """[Signature Algorithm] (R4)."""
+
+    SHA256 = SignatureAlgorithm.SHA256.value, _("SHA-256")
+    SHA384 = SignatureAlgorithm.SHA384.value, _("SHA-384")
+    SHA512 = SignatureAlgorithm.SHA512.value, _("SHA-512")
+    SHA1 = SignatureAlgorithm.SHA1.value, _("SHA-1 (legacy)")
+
+
+class KeyLengthChoices(models.IntegerChoices):
+    """[Key Length (bit)] (R4)."""
+
+    BITS_2048 = 2048, _("2048")
+    BITS_3072 = 3072, _("3072")
+    BITS_4096 = 4096, _("4096")
+    BITS_1024 = 1024, _("1024 (legacy)")
+
+
+class TriggerChoices(models.TextChoices):
+    """Why a request came to be."""
+
+    MANUAL = "manual", _("Manual")
+    TIMER = "timer", _("Timer")
+    PERIODIC = "periodic", _("Periodic")

@@ -1,0 +1,64 @@
+"""Checks of single values, shared by every way in: forms, REST, imports and commands."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext_lazy as _
+
+_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+
+
+def is_ip_address(value: str) -> bool:
+    """True for an IPv4 or IPv6 address in its textual form."""
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return False
+    return True
+
+
+def validate_host(value: str) -> None:
+    """Raise ValidationError unless `value` is an IP address or a host name (RFC 1123)."""
+    if is_ip_address(value):
+        return
+    labels = value.removesuffix(".").split(".")
+    # all digits and dots is an address gone wrong, not a name: 192.168.1.300
+    if len(value) > 253 or labels[-1].isdigit() or not all(_LABEL.fullmatch(label) for label in labels):
+        raise ValidationError(
+            _("“%(value)s” is neither an IP address nor a host name (FQDN)."), params={"value": value}
+        )
+
+
+def validate_scep_url(value: str) -> None:
+    """Raise ValidationError unless `value` is an http or https URL with a host and without a query."""
+    try:
+        parts = urlsplit(value)
+        host = parts.hostname
+        _port = parts.port
+    except ValueError:
+        host, parts = None, urlsplit("")
+    if parts.scheme not in ("http", "https") or not host:
+        raise ValidationError(
+            _("“%(value)s” is not a SCEP server URL: it starts with http:// or https:// and names a host."),
+            params={"value": value},
+        )
+    validate_host(host)
+    if parts.query or parts.fragment or parts.username:
+        raise ValidationError(
+            _("Leave out everything after “?” or “#” and any user name: only the address of the service.")
+        )
+
+
+def validate_ipsec_destinations(value: Any) -> None:
+    """Raise ValidationError unless `value` is a list of different, non-empty names."""
+    if (
+        not isinstance(value, list)
+        or not all(isinstance(name, str) and 0 < len(name) <= 100 for name in value)
+        or len(set(value)) != len(value)
+    ):
+        raise ValidationError(_("Write a list of different names, each 1 to 100 characters long."))
