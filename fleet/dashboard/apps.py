@@ -1,0 +1,10 @@
+"""The Django app of the dashboard."""
+
+from django.apps import AppConfig
+
+
+class DashboardConfig(AppConfig):
+    """Pages for people; everything they do goes through the services in `devices`."""
+
+    name = "fleet.dashboard"
+    label = "dashboard"
