@@ -158,7 +158,9 @@ def update_server(actor: Actor, server: ScepServer, **fields: Any) -> ScepServer
 
     Raises ValidationError with a dict of fields, and Conflict while R3 locks the communication settings.
     """
-    locked = [name for name in _COMMUNICATION_FIELDS if name in fields and fields[name] != getattr(server, name)]
+    locked = [
+        name for name in _COMMUNICATION_FIELDS if name in fields and fields[name] != getattr(server, name)
+    ]
     timers_on = ScepSettings.objects.filter(server=server, timer_enabled=True).count() if locked else 0
     if timers_on:
         raise Conflict(

@@ -53,7 +53,9 @@ class ScepServer(models.Model):
         _("SCEP Server URL"),
         max_length=500,
         validators=[validate_scep_url],
-        help_text=_("For example http://ca.example.com/scep or https://ca.example.com/certsrv/mscep/mscep.dll"),
+        help_text=_(
+            "For example http://ca.example.com/scep or https://ca.example.com/certsrv/mscep/mscep.dll"
+        ),
     )
     port = models.PositiveIntegerField(
         _("Port Number"),
@@ -121,11 +123,10 @@ class ScepServer(models.Model):
         verbose_name_plural = _("SCEP servers")
         constraints: ClassVar = [
             models.CheckConstraint(
-                condition=models.Q(port__isnull=True) | models.Q(port__range=(1, 65535)), name="scep_server_port"
+                condition=models.Q(port__isnull=True) | models.Q(port__range=(1, 65535)),
+                name="scep_server_port",
             ),
-            models.CheckConstraint(
-                condition=models.Q(timeout__range=(1, 300)), name="scep_server_timeout"
-            ),
+            models.CheckConstraint(condition=models.Q(timeout__range=(1, 300)), name="scep_server_timeout"),
         ]
 
     def __str__(self) -> str:

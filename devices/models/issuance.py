@@ -33,7 +33,11 @@ class IssuanceRequest(KeyAndCertificateParameters):
 
     device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="requests")
     server = models.ForeignKey(
-        ScepServer, on_delete=models.SET_NULL, null=True, related_name="requests", verbose_name=_("SCEP server")
+        ScepServer,
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="requests",
+        verbose_name=_("SCEP server"),
     )
     sequence = models.PositiveIntegerField()
     """Counts the device's requests; its remainder by 20 is the line of the log that it overwrites."""
@@ -61,7 +65,8 @@ class IssuanceRequest(KeyAndCertificateParameters):
 
     transaction_id = models.CharField(_("Transaction ID"), max_length=128, blank=True)
     private_key_encrypted = models.BinaryField(null=True, editable=False)
-    csr = models.BinaryField(null=True, editable=False)
+    csr_encrypted = models.BinaryField(null=True, editable=False)
+    """PKCS #10; encrypted because it holds the challenge password."""
     signer_certificate = models.BinaryField(null=True, editable=False)
 
     next_action_at = models.DateTimeField(null=True, blank=True)
@@ -96,14 +101,18 @@ class IssuanceRequest(KeyAndCertificateParameters):
             ),
             models.CheckConstraint(
                 condition=_IS_OPEN
-                | models.Q(private_key_encrypted__isnull=True, challenge_password_encrypted__isnull=True),
+                | models.Q(
+                    private_key_encrypted__isnull=True,
+                    csr_encrypted__isnull=True,
+                    challenge_password_encrypted__isnull=True,
+                ),
                 name="issuance_closed_holds_no_secret",
             ),
             models.CheckConstraint(
                 condition=models.Q(state__in=[State.SCHEDULED, *sorted(CLOSED_STATES)])
                 | models.Q(
                     private_key_encrypted__isnull=False,
-                    csr__isnull=False,
+                    csr_encrypted__isnull=False,
                     signer_certificate__isnull=False,
                 )
                 & ~models.Q(transaction_id=""),
@@ -115,9 +124,7 @@ class IssuanceRequest(KeyAndCertificateParameters):
         ]
         indexes: ClassVar = [
             models.Index(fields=["server", "next_action_at"], condition=_IS_OPEN, name="issuance_due"),
-            models.Index(
-                fields=["server"], condition=models.Q(lease__isnull=False), name="issuance_leased"
-            ),
+            models.Index(fields=["server"], condition=models.Q(lease__isnull=False), name="issuance_leased"),
             models.Index(
                 fields=["server", "claimed_at"],
                 condition=models.Q(claimed_at__isnull=False),

@@ -24,7 +24,9 @@ class ScepSettings(KeyAndCertificateParameters):
         related_name="settings",
         verbose_name=_("SCEP server"),
     )
-    timer_enabled = models.BooleanField(_("Enable Timer for Certificate Issuance Auto Request"), default=False)
+    timer_enabled = models.BooleanField(
+        _("Enable Timer for Certificate Issuance Auto Request"), default=False
+    )
     request_start_at = models.DateTimeField(_("Request Start Date/Time"), null=True, blank=True)
     auto_adjust = models.BooleanField(
         _("Auto Adjust Issuance Request Time"),
@@ -74,7 +76,9 @@ class ScepSettings(KeyAndCertificateParameters):
         constraints: ClassVar = [
             models.CheckConstraint(
                 condition=models.Q(timer_enabled=False)
-                | models.Q(server__isnull=False, request_start_at__isnull=False, offset_seconds__isnull=False),
+                | models.Q(
+                    server__isnull=False, request_start_at__isnull=False, offset_seconds__isnull=False
+                ),
                 name="scep_settings_timer_is_complete",
             ),
             models.CheckConstraint(

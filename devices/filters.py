@@ -1,0 +1,73 @@
+"""One filter set over devices: for the dashboard, the API and exports."""
+
+from __future__ import annotations
+
+import django_filters
+from django.db.models import Q, QuerySet
+from django.utils.translation import gettext_lazy as _
+
+from devices.models import Device, DeviceGroup, ScepServer
+from devices.models.choices import StatusChoices
+
+NO_STATUS = "none"
+"""The filter's value for devices that never had a request; stored as the empty [Status]."""
+
+DEVICE_ORDERINGS = (
+    "name",
+    "host",
+    "serial_number",
+    "model",
+    "location",
+    "status",
+    "status_at",
+    "next_request_at",
+    "expires_at",
+)
+"""What lists of devices sort by; a leading minus turns the order round."""
+
+
+def device_queryset() -> QuerySet[Device]:
+    """Devices with what every list shows of them, in one query."""
+    return Device.objects.select_related("group", "scep_settings__server")
+
+
+class DeviceFilter(django_filters.FilterSet):
+    """Narrows devices down. Values that make no sense are refused with the field named."""
+
+    search = django_filters.CharFilter(method="filter_search", label=_("Search"))
+    status = django_filters.ChoiceFilter(
+        method="filter_status",
+        choices=[*StatusChoices.choices, (NO_STATUS, _("No request yet"))],
+        label=_("Status"),
+    )
+    details = django_filters.CharFilter(field_name="details", label=_("Details"))
+    group = django_filters.ModelChoiceFilter(queryset=DeviceGroup.objects.all(), label=_("Device group"))
+    server = django_filters.ModelChoiceFilter(
+        field_name="scep_settings__server", queryset=ScepServer.objects.all(), label=_("SCEP server")
+    )
+    timer_enabled = django_filters.BooleanFilter(
+        field_name="scep_settings__timer_enabled", label=_("Timer is on")
+    )
+    expires_before = django_filters.IsoDateTimeFilter(
+        field_name="expires_at", lookup_expr="lt", label=_("Certificate expires before")
+    )
+
+    class Meta:
+        model = Device
+        fields: list[str] = []
+
+    def filter_search(self, queryset: QuerySet[Device], _name: str, value: str) -> QuerySet[Device]:
+        """Every word must occur in the name, address, serial number, model or location."""
+        for word in value.split():
+            queryset = queryset.filter(
+                Q(name__icontains=word)
+                | Q(host__icontains=word)
+                | Q(serial_number__icontains=word)
+                | Q(model__icontains=word)
+                | Q(location__icontains=word)
+            )
+        return queryset
+
+    def filter_status(self, queryset: QuerySet[Device], _name: str, value: str) -> QuerySet[Device]:
+        """[Status]; NO_STATUS finds the devices without one."""
+        return queryset.filter(status="" if value == NO_STATUS else value)
