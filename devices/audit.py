@@ -1,4 +1,4 @@
-"""Writing the audit trail. Secrets never enter it: callers name the fields, and secret ones are marked only."""
+"""Writing the audit trail. Secrets never enter it: callers name the fields, secret ones are only marked."""
 
 from __future__ import annotations
 
@@ -92,5 +92,5 @@ def record(
     *,
     at: datetime | None = None,
 ) -> None:
-    """Store one event, inside the caller's transaction: no change without its event, and none without the change."""
+    """Store one event, inside the caller's transaction: no change without its event, and the other way round."""
     event(actor, action, target, changes, at=at).save(force_insert=True)
