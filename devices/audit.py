@@ -92,5 +92,5 @@ def record(
     *,
     at: datetime | None = None,
 ) -> None:
-    """Store one event, inside the caller's transaction: no change without its event, and the other way round."""
+    """Store one event, inside the caller's transaction: no change without its event, nor the reverse."""
     event(actor, action, target, changes, at=at).save(force_insert=True)

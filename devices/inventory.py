@@ -166,10 +166,10 @@ def update_server(actor: Actor, server: ScepServer, **fields: Any) -> ScepServer
         raise Conflict(
             "timer_enabled",
             ngettext(
-                "[Communication Settings] cannot be updated while the timer of %(count)d device that uses this "
-                "server is on. Switch that timer off, update, and switch it on again.",
-                "[Communication Settings] cannot be updated while the timers of %(count)d devices that use this "
-                "server are on. Switch those timers off, update, and switch them on again.",
+                "[Communication Settings] cannot be updated while the timer of %(count)d device that uses "
+                "this server is on. Switch that timer off, update, and switch it on again.",
+                "[Communication Settings] cannot be updated while the timers of %(count)d devices that use "
+                "this server are on. Switch those timers off, update, and switch them on again.",
                 timers_on,
             )
             % {"count": timers_on},

@@ -47,7 +47,7 @@ def register(
     *,
     now: datetime,
 ) -> KeyAndCertificate:
-    """Store the issued certificate with the request's key; call it inside the transaction that ends the request.
+    """Store the issued certificate with the request's key, inside the transaction that ends the request.
 
     Overwrites what R14 says, gives the function named in [Key Use Location] to the new key (R6), and never
     fails over a name: one that is taken gets a number.

@@ -2,7 +2,6 @@
 
 import devices.models.device
 import devices.models.validators
-import devices.rules.lifecycle
 import django.core.validators
 import django.db.models.deletion
 import django.db.models.functions.math
@@ -254,7 +253,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='issuancerequest',
-            index=models.Index(condition=models.Q(('state__in', [devices.rules.lifecycle.State['PENDING'], devices.rules.lifecycle.State['PREPARED'], devices.rules.lifecycle.State['SCHEDULED'], devices.rules.lifecycle.State['SENT']])), fields=['server', 'next_action_at'], name='issuance_due'),
+            index=models.Index(condition=models.Q(('state__in', ['pending', 'prepared', 'scheduled', 'sent'])), fields=['server', 'next_action_at'], name='issuance_due'),
         ),
         migrations.AddIndex(
             model_name='issuancerequest',
@@ -266,11 +265,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='issuancerequest',
-            index=models.Index(condition=models.Q(('state__in', [devices.rules.lifecycle.State['FAILED'], devices.rules.lifecycle.State['SUCCESSFUL']])), fields=['-completed_at'], name='issuance_ended'),
+            index=models.Index(condition=models.Q(('state__in', ['failed', 'successful'])), fields=['-completed_at'], name='issuance_ended'),
         ),
         migrations.AddConstraint(
             model_name='issuancerequest',
-            constraint=models.UniqueConstraint(condition=models.Q(('state__in', [devices.rules.lifecycle.State['PENDING'], devices.rules.lifecycle.State['PREPARED'], devices.rules.lifecycle.State['SCHEDULED'], devices.rules.lifecycle.State['SENT']])), fields=('device',), name='issuance_one_open_request_per_device'),
+            constraint=models.UniqueConstraint(condition=models.Q(('state__in', ['pending', 'prepared', 'scheduled', 'sent'])), fields=('device',), name='issuance_one_open_request_per_device'),
         ),
         migrations.AddConstraint(
             model_name='issuancerequest',
@@ -278,15 +277,15 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='issuancerequest',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state__in', [devices.rules.lifecycle.State['PENDING'], devices.rules.lifecycle.State['PREPARED'], devices.rules.lifecycle.State['SCHEDULED'], devices.rules.lifecycle.State['SENT']]), ('completed_at__isnull', True), ('next_action_at__isnull', False)), models.Q(('state__in', [devices.rules.lifecycle.State['FAILED'], devices.rules.lifecycle.State['SUCCESSFUL']]), ('completed_at__isnull', False), ('lease__isnull', True), ('next_action_at__isnull', True)), _connector='OR'), name='issuance_open_is_due_closed_is_not'),
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state__in', ['pending', 'prepared', 'scheduled', 'sent']), ('completed_at__isnull', True), ('next_action_at__isnull', False)), models.Q(('state__in', ['failed', 'successful']), ('completed_at__isnull', False), ('lease__isnull', True), ('next_action_at__isnull', True)), _connector='OR'), name='issuance_open_is_due_closed_is_not'),
         ),
         migrations.AddConstraint(
             model_name='issuancerequest',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', [devices.rules.lifecycle.State['PENDING'], devices.rules.lifecycle.State['PREPARED'], devices.rules.lifecycle.State['SCHEDULED'], devices.rules.lifecycle.State['SENT']]), models.Q(('challenge_password_encrypted__isnull', True), ('csr_encrypted__isnull', True), ('private_key_encrypted__isnull', True)), _connector='OR'), name='issuance_closed_holds_no_secret'),
+            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['pending', 'prepared', 'scheduled', 'sent']), models.Q(('challenge_password_encrypted__isnull', True), ('csr_encrypted__isnull', True), ('private_key_encrypted__isnull', True)), _connector='OR'), name='issuance_closed_holds_no_secret'),
         ),
         migrations.AddConstraint(
             model_name='issuancerequest',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', [devices.rules.lifecycle.State['SCHEDULED'], devices.rules.lifecycle.State['FAILED'], devices.rules.lifecycle.State['SUCCESSFUL']]), models.Q(('csr_encrypted__isnull', False), ('private_key_encrypted__isnull', False), ('signer_certificate__isnull', False), models.Q(('transaction_id', ''), _negated=True)), _connector='OR'), name='issuance_under_way_has_its_transaction'),
+            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['scheduled', 'failed', 'successful']), models.Q(('csr_encrypted__isnull', False), ('private_key_encrypted__isnull', False), ('signer_certificate__isnull', False), models.Q(('transaction_id', ''), _negated=True)), _connector='OR'), name='issuance_under_way_has_its_transaction'),
         ),
         migrations.AddConstraint(
             model_name='issuancerequest',

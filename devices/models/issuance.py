@@ -18,8 +18,11 @@ from devices.rules.lifecycle import CLOSED_STATES, OPEN_STATES, STATUS, State, S
 LOG_LINES = 20
 """Lines of the status log that are kept per device (R18)."""
 
-_IS_OPEN = models.Q(state__in=sorted(OPEN_STATES))
-_IS_CLOSED = models.Q(state__in=sorted(CLOSED_STATES))
+# plain strings, so that migrations do not depend on the enumeration
+_OPEN = sorted(state.value for state in OPEN_STATES)
+_CLOSED = sorted(state.value for state in CLOSED_STATES)
+_IS_OPEN = models.Q(state__in=_OPEN)
+_IS_CLOSED = models.Q(state__in=_CLOSED)
 
 
 class IssuanceRequest(KeyAndCertificateParameters):
@@ -109,7 +112,7 @@ class IssuanceRequest(KeyAndCertificateParameters):
                 name="issuance_closed_holds_no_secret",
             ),
             models.CheckConstraint(
-                condition=models.Q(state__in=[State.SCHEDULED, *sorted(CLOSED_STATES)])
+                condition=models.Q(state__in=[State.SCHEDULED.value, *_CLOSED])
                 | models.Q(
                     private_key_encrypted__isnull=False,
                     csr_encrypted__isnull=False,

@@ -1,4 +1,4 @@
-"""[Settings for Certificate Issuance Auto Request] and the device's communication settings (R2, R9 to R15)."""
+"""[Settings for Certificate Issuance Auto Request] and the device's SCEP server (R2, R9 to R15)."""
 
 from __future__ import annotations
 
