@@ -1,0 +1,56 @@
+"""What many tests need: people, and the actor for whom services record their events."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.test import Client
+
+from devices.access import ADMINISTRATOR_GROUP
+from devices.audit import Actor
+from devices.models import AuditEvent
+
+PASSWORD = "correct horse battery staple"
+
+
+def pytest_configure() -> None:
+    """Take a password hash that costs nothing: the tests sign in often and keep no real password."""
+    from django.conf import settings
+
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture
+def administrator(db: None) -> User:
+    """Somebody who may change things (R1): in the group Administrator, which a migration made."""
+    user = User.objects.create_user("administrator", password=PASSWORD)
+    user.groups.add(Group.objects.get(name=ADMINISTRATOR_GROUP))
+    return user
+
+
+@pytest.fixture
+def viewer(db: None) -> User:
+    """Somebody who may sign in and look (R1)."""
+    return User.objects.create_user("viewer", password=PASSWORD)
+
+
+@pytest.fixture
+def actor(administrator: User) -> Actor:
+    """The administrator, coming in by the dashboard from a loopback address."""
+    return Actor.of(administrator, AuditEvent.Source.DASHBOARD, "127.0.0.1")
+
+
+@pytest.fixture
+def administrator_client(administrator: User) -> Client:
+    """Django's test client, signed in as the administrator."""
+    client = Client()
+    client.force_login(administrator)
+    return client
+
+
+@pytest.fixture
+def viewer_client(viewer: User) -> Client:
+    """Django's test client, signed in as the viewer."""
+    client = Client()
+    client.force_login(viewer)
+    return client
