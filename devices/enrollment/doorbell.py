@@ -1,0 +1,40 @@
+"""Ringing the workers. The queue is only a doorbell: what is due stands in the database.
+
+Therefore nothing here may fail the caller: a lost ring costs one tick of beat, not a request.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from uuid import UUID
+
+from celery import current_app
+from kombu.exceptions import OperationalError
+
+logger = logging.getLogger(__name__)
+
+_DISPATCH = "devices.tasks.dispatch_due"
+_ADVANCE = "devices.tasks.advance_requests"
+
+
+def ring_dispatcher() -> bool:
+    """Have somebody look for due requests now instead of at the next tick."""
+    return _ring(_DISPATCH, [])
+
+
+def ring_workers(lease: UUID, request_ids: Sequence[int]) -> bool:
+    """Have a worker take one step for each of the requests claimed under `lease`.
+
+    False when the broker cannot be reached. A task's arguments are numbers and the lease; never a secret.
+    """
+    return _ring(_ADVANCE, [str(lease), list(request_ids)])
+
+
+def _ring(task: str, args: list[object]) -> bool:
+    try:
+        current_app.send_task(task, args=args, retry=False)
+    except (OperationalError, OSError) as error:
+        logger.warning("The broker cannot be reached; the next tick tries again: %s", error)
+        return False
+    return True

@@ -1,0 +1,239 @@
+"""Who may ask for a certificate, and when: settings, the timer and manual requests (R3, R4 to R15).
+
+Every function locks the device's ScepSettings first and its requests after: so a timer that is switched
+off and a request that ends at the same moment agree on what comes next.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from devices import audit
+from devices.audit import Actor
+from devices.enrollment import doorbell, log
+from devices.errors import Conflict
+from devices.models import PARAMETER_FIELDS, Device, IssuanceRequest, ScepSettings, summary
+from devices.models.choices import TriggerChoices
+from devices.models.parameters import KeyAndCertificateParameters
+from devices.rules import schedule
+from devices.rules.keys import KeyUse
+
+SETTINGS_FIELDS = (
+    "server",
+    "timer_enabled",
+    "request_start_at",
+    "auto_adjust",
+    "polling_count",
+    "polling_interval_seconds",
+    "request_interval_days",
+    "auto_restart",
+    "delete_old_key",
+    *PARAMETER_FIELDS,
+)
+"""What `save_settings` takes beside `challenge_password`."""
+
+
+@transaction.atomic
+def save_settings(actor: Actor, device: Device, **fields: Any) -> ScepSettings:
+    """Change any of SETTINGS_FIELDS and `challenge_password` (text; the empty one removes it).
+
+    Switching the timer on draws R10's offset and schedules the request; a changed [Request Start
+    Date/Time] or [Auto Adjust ...] draws anew. Switching it off removes the scheduled request.
+    Raises ValidationError with a dict of fields, and Conflict (R3, or a request is under way).
+    """
+    settings = _locked_settings(device)
+    before = {name: getattr(settings, name) for name in SETTINGS_FIELDS}
+    password_changed = _assign(settings, fields, SETTINGS_FIELDS)
+    changes = audit.difference(before, {name: getattr(settings, name) for name in SETTINGS_FIELDS})
+    if not changes and not password_changed:
+        return settings
+    if before["timer_enabled"] and settings.timer_enabled and "server" in changes:
+        raise Conflict(
+            "timer_enabled",
+            _(
+                "[Communication Settings] cannot be updated while [Enable Timer for Certificate Issuance "
+                "Auto Request] is on. Switch the timer off, update, and switch it on again."
+            ),
+        )
+    _check(settings, device, _timer_problems(settings))
+    _apply_timer(settings, changes)
+    settings.save()
+    _sync_scheduled(settings, changes)
+    summary.refresh([device.pk])
+    audit.record(
+        actor,
+        "scep_settings.update",
+        device,
+        changes | ({"challenge_password": "changed"} if password_changed else {}),
+    )
+    return settings
+
+
+@transaction.atomic
+def request_certificate(actor: Actor, device: Device, **parameters: Any) -> IssuanceRequest:
+    """Send a manual request with `parameters`: PARAMETER_FIELDS and `challenge_password` (R4).
+
+    What is not given takes the factory default, not the device's settings, and none of them changes (R8).
+    Raises ValidationError with a dict of fields; Conflict while the timer is on (R7) or a request is open.
+    """
+    settings = _locked_settings(device)
+    if settings.timer_enabled:
+        raise Conflict(
+            "timer_enabled",
+            _(
+                "A manual request cannot be sent while [Enable Timer for Certificate Issuance Auto Request] "
+                "is on. Switch the timer off first."
+            ),
+        )
+    if log.open_request(device.pk):
+        raise _request_open()
+    now = timezone.now()
+    request = IssuanceRequest(
+        device=device, server=settings.server, trigger=TriggerChoices.MANUAL, sequence=1
+    )
+    log.set_time(request, now, 0)
+    _assign(request, parameters, PARAMETER_FIELDS)
+    problems = (
+        {} if settings.server else {"server": _("Choose a SCEP server in the device's settings first.")}
+    )
+    _check(request, device, problems)
+    log.append(request)
+    summary.refresh([device.pk])
+    audit.record(
+        actor,
+        "issuance_request.create",
+        device,
+        {name: getattr(request, name) for name in PARAMETER_FIELDS},
+        at=now,
+    )
+    transaction.on_commit(doorbell.ring_dispatcher)
+    return request
+
+
+def _locked_settings(device: Device) -> ScepSettings:
+    return ScepSettings.objects.select_related("server").select_for_update(of=("self",)).get(device=device)
+
+
+def _request_open() -> Conflict:
+    return Conflict(
+        "request_open",
+        _("A certificate issuance request of this device is under way. Wait until it has ended."),
+    )
+
+
+def _assign(target: KeyAndCertificateParameters, fields: dict[str, Any], known: tuple[str, ...]) -> bool:
+    """Set `fields`; True when a challenge password was set or removed. Raises TypeError."""
+    if unknown := set(fields) - {*known, "challenge_password"}:
+        raise TypeError(f"{type(target).__name__} has no {', '.join(sorted(unknown))}")
+    for name in known:
+        if name in fields:
+            setattr(target, name, fields[name])
+    if target.key_use != KeyUse.IPSEC and "ipsec_destination" not in fields:
+        # the destination belongs to the use that was left
+        target.ipsec_destination = ""
+    password = fields.get("challenge_password")
+    if password is None or not (password or target.has_challenge_password):
+        return False
+    target.set_challenge_password(password)
+    return True
+
+
+def _check(target: KeyAndCertificateParameters, device: Device, problems: dict[str, str]) -> None:
+    """Raise ValidationError with every problem of every field at once."""
+    errors: dict[str, Any] = {}
+    try:
+        target.full_clean(validate_unique=False, validate_constraints=False)
+    except ValidationError as error:
+        errors |= error.error_dict
+    errors |= problems
+    if target.key_use == KeyUse.IPSEC:
+        if not target.ipsec_destination:
+            errors["ipsec_destination"] = _("Choose the IPSec destination that will use the key.")
+        elif target.ipsec_destination not in device.ipsec_destinations:
+            errors["ipsec_destination"] = _(
+                "“%(name)s” is not one of the device's IPSec destinations (%(known)s)."
+            ) % {"name": target.ipsec_destination, "known": ", ".join(device.ipsec_destinations) or _("none")}
+    elif target.ipsec_destination:
+        errors["ipsec_destination"] = _("Only a key whose use is [IPSec] has an IPSec destination.")
+    if errors:
+        raise ValidationError(errors)
+
+
+def _timer_problems(settings: ScepSettings) -> dict[str, str]:
+    if not settings.timer_enabled:
+        return {}
+    problems = {}
+    if settings.server_id is None:
+        problems["server"] = _("Choose the SCEP server before you switch the timer on.")
+    if settings.request_start_at is None:
+        problems["request_start_at"] = _(
+            "Enter the [Request Start Date/Time] before you switch the timer on."
+        )
+    return problems
+
+
+def _apply_timer(settings: ScepSettings, changes: dict[str, Any]) -> None:
+    """Bring the device's next request in line with the timer (R9, R10)."""
+    if not changes.keys() & {"timer_enabled", "request_start_at", "auto_adjust"}:
+        return
+    current = log.open_request(settings.device_id)
+    if not settings.timer_enabled:
+        settings.offset_seconds = None
+        if current and log.is_scheduled(current):
+            current.delete()
+        return
+    if current and not log.is_scheduled(current):
+        raise _request_open()
+    if settings.request_start_at is None:
+        raise AssertionError("a timer that is on has its start: _timer_problems saw to it")
+    settings.offset_seconds = schedule.draw_offset(settings.auto_adjust, random.randint)
+    request_at = schedule.request_time(settings.request_start_at, settings.offset_seconds)
+    if current is None:
+        log.schedule(settings, TriggerChoices.TIMER, request_at, offset_seconds=settings.offset_seconds)
+    else:
+        current.trigger = TriggerChoices.TIMER
+        log.set_time(current, request_at, settings.offset_seconds)
+        current.save()
+
+
+def _sync_scheduled(settings: ScepSettings, changes: dict[str, Any]) -> None:
+    """Let the request that waits take the new settings over, and move with a new [Request Interval]."""
+    if not settings.timer_enabled:
+        return
+    current = log.open_request(settings.device_id)
+    if current is None and "request_interval_days" not in changes:
+        return
+    if "request_interval_days" in changes and (current is None or current.trigger == TriggerChoices.PERIODIC):
+        current = _move_period(settings, current)
+    if current is not None and log.is_scheduled(current):
+        current.lease = None  # a worker that is just making a key for it drops what it made
+        current.next_action_at = current.request_at
+        log.take_over(current, settings)
+        current.save()
+
+
+def _move_period(settings: ScepSettings, current: IssuanceRequest | None) -> IssuanceRequest | None:
+    """The periodic request under the new interval (R12); one under way is left to end by itself."""
+    if current is not None and not log.is_scheduled(current):
+        return current
+    last = (
+        IssuanceRequest.objects.filter(device=settings.device_id, completed_at__isnull=False)
+        .exclude(trigger=TriggerChoices.MANUAL)
+        .order_by("-sequence")
+        .first()
+    )
+    at = log.next_period_after(last, settings) if last else None
+    if at is None:
+        if current is not None:
+            current.delete()
+        return None
+    if current is None:
+        return log.schedule(settings, TriggerChoices.PERIODIC, at, offset_seconds=0)
+    log.set_time(current, at, 0)
+    return current
