@@ -1,0 +1,83 @@
+"""The end of a request: key registered, log line closed, secrets gone, next period scheduled, audited.
+
+All of it in one transaction, so that nothing of it is ever missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from cryptography import x509
+from django.db import transaction
+from django.utils.translation import gettext_noop
+
+from devices import audit, keystore
+from devices.enrollment import log
+from devices.enrollment.turn import LeaseLost, Turn
+from devices.models import ScepSettings, summary
+from devices.models.choices import TriggerChoices
+from devices.rules.lifecycle import Event
+
+FUNCTION_IS_OFF = gettext_noop(
+    "The key is assigned to a function that is off on the device. The function was not switched on; "
+    "switch it on at the device to use the certificate."
+)
+
+
+@transaction.atomic
+def successful(turn: Turn, certificate: x509.Certificate, chain: Sequence[x509.Certificate]) -> None:
+    """The certificate was issued: register it (R6, R14) and close the line. Raises LeaseLost."""
+    settings = _locked_settings(turn)
+    request, now = turn.request, turn.clock()
+    key = keystore.register(request, certificate, chain, now=now)
+    off = keystore.function_is_off(request.device, request.key_use)
+    facts = {"key": key.name, "certificate": key.fingerprint_sha256, "valid_until": key.not_after}
+    fields = {"certificate": key, "details": "", "explanation": FUNCTION_IS_OFF if off else ""}
+    _close(turn, settings, Event.ISSUED, now, fields, facts)
+
+
+@transaction.atomic
+def failed(turn: Turn, event: Event, *, details: str, explanation: str) -> None:
+    """The request ended in an error with one of R17's `details`. Raises LeaseLost."""
+    settings = _locked_settings(turn)
+    fields = {"details": details, "explanation": explanation}
+    _close(turn, settings, event, turn.clock(), fields, fields)
+
+
+def _locked_settings(turn: Turn) -> ScepSettings:
+    """The device's settings, locked: whether the timer is on must not change until the next period stands."""
+    settings = ScepSettings.objects.select_for_update().filter(device=turn.request.device_id).first()
+    if settings is None:
+        raise LeaseLost
+    return settings
+
+
+def _close(
+    turn: Turn,
+    settings: ScepSettings,
+    event: Event,
+    now: datetime,
+    fields: dict[str, Any],
+    facts: dict[str, Any],
+) -> None:
+    request = turn.request
+    turn.write(
+        event,
+        **fields,
+        completed_at=now,
+        next_action_at=None,
+        lease=None,
+        takeovers=0,
+        private_key_encrypted=None,
+        csr_encrypted=None,
+        challenge_password_encrypted=None,
+    )
+    if settings.timer_enabled and request.trigger != TriggerChoices.MANUAL:
+        next_at = log.next_period_after(request, settings)
+        if next_at is not None:
+            log.schedule(settings, TriggerChoices.PERIODIC, next_at, offset_seconds=0)
+    summary.refresh([request.device_id])
+    facts = {"transaction_id": request.transaction_id, "trigger": request.trigger, **facts}
+    audit.record(audit.SYSTEM, f"issuance_request.{request.state}", request.device, facts, at=now)

@@ -1,0 +1,259 @@
+"""Taking one step of one request: claim it, talk to the SCEP server, record what came of it.
+
+Rules of the house:
+- Key, CSR and transaction ID are committed before the first byte goes out, and that a request goes out
+  is committed before it does. So whoever finds the row knows what the server may have seen.
+- No database transaction spans the network.
+- Every write is a compare-and-swap on state and lease: a step whose lease was taken over, or that was
+  rung twice, changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import partial
+
+from cryptography.hazmat.primitives.serialization import Encoding
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+from django.utils.translation import gettext_noop
+
+from devices import keystore, secrets
+from devices.enrollment import ending
+from devices.enrollment.log import OPEN
+from devices.enrollment.turn import LeaseLost, Turn
+from devices.models import IssuanceRequest, ScepServer, summary
+from devices.rules.lifecycle import (
+    DETAILS_DEFERRED,
+    DETAILS_KEY_LIMIT,
+    DETAILS_UNREACHABLE,
+    Event,
+    State,
+)
+from devices.rules.schedule import next_poll
+from devices.secrets import SecretUnreadable
+from scep.client import ScepClient
+from scep.csr import CertificateParameters, SignatureAlgorithm, Transaction, new_transaction
+from scep.errors import MessageCheckFailed, WrongCertificate
+from scep.exchange import (
+    Exchange,
+    Failed,
+    HttpRequest,
+    Issued,
+    Outcome,
+    Pending,
+    ServerPolicy,
+    ServerProfile,
+    Step,
+)
+
+logger = logging.getLogger(__name__)
+
+MOST_TAKEOVERS = 10
+"""Turns in a row that were begun and never heard of again, before the request is given up."""
+
+PROFILE_LIFETIME = timedelta(hours=1)
+"""How long GetCACaps and GetCACert of a server are believed without asking anew."""
+
+NEVER_ENDED = gettext_noop(
+    "The request was begun several times and never brought to an end. Look for its transaction ID in the "
+    "logs of the workers."
+)
+NO_SERVER = gettext_noop("The SCEP server of this request was removed. Choose another one in the settings.")
+NO_ROOM = gettext_noop(
+    "The device holds as many keys and certificates as it can. Delete one that is not needed, or switch "
+    "on [Delete Old Key and Certificate]; the SCEP server was not asked."
+)
+DEFERRED = gettext_noop("The SCEP server answered PENDING: somebody has to approve the request there.")
+
+_STEP = {State.PREPARED: Step.REQUEST, State.SENT: Step.INQUIRE, State.PENDING: Step.POLL}
+
+
+def advance(request_id: int, lease: uuid.UUID, *, clock: Callable[[], datetime] = timezone.now) -> None:
+    """Take one step for the request claimed under `lease`; nothing happens when it no longer is.
+
+    Never raises: what goes wrong with one request must not stop the others of its batch. A step that
+    failed by our own fault is logged, and taken again when its lease has run out.
+    """
+    try:
+        turn = _begin(request_id, lease, clock)
+        if turn is not None:
+            _take(turn)
+    except LeaseLost:
+        logger.info("request %d was taken over by another worker", request_id)
+    except Exception:
+        logger.exception("the step of request %d failed; it is taken again later", request_id)
+
+
+def _begin(request_id: int, lease: uuid.UUID, clock: Callable[[], datetime]) -> Turn | None:
+    """Change the lease of the queue for our own; None when it is not the row's lease any more."""
+    request = (
+        IssuanceRequest.objects.select_related("device", "server")
+        .filter(pk=request_id, lease=lease, state__in=OPEN)
+        .first()
+    )
+    if request is None:
+        return None
+    turn = Turn(request, uuid.uuid4(), clock)
+    begun = IssuanceRequest.objects.filter(pk=request_id, lease=lease, state=request.state).update(
+        lease=turn.lease, next_action_at=turn.lease_end(), takeovers=F("takeovers") + 1
+    )
+    return turn if begun else None
+
+
+def _take(turn: Turn) -> None:
+    request = turn.request
+    if request.takeovers >= MOST_TAKEOVERS:
+        _give_up(turn, NEVER_ENDED)
+    elif request.server is None:
+        _give_up(turn, NO_SERVER)
+    else:
+        try:
+            if request.state != State.SCHEDULED or _prepare(turn):
+                _ask(turn, request.server)
+        except SecretUnreadable as error:
+            _give_up(turn, str(error))
+
+
+def _prepare(turn: Turn) -> bool:
+    """Make key, CSR and transaction ID, and commit them; False when the device has no room (R11)."""
+    request = turn.request
+    if not keystore.has_room_for(request):
+        ending.failed(turn, Event.KEY_LIMIT, details=DETAILS_KEY_LIMIT, explanation=NO_ROOM)
+        return False
+    now = turn.clock()
+    common_name = request.common_name or request.device.host
+    made = new_transaction(
+        CertificateParameters(
+            common_name=common_name,
+            organization=request.organization,
+            key_length=request.key_length,
+            signature_algorithm=SignatureAlgorithm(request.signature_algorithm),
+            challenge_password=request.reveal_challenge_password(),
+        ),
+        now=now,
+    )
+    with transaction.atomic():
+        turn.write(
+            Event.PREPARE,
+            started_at=now,
+            common_name=common_name,
+            transaction_id=made.transaction_id,
+            private_key_encrypted=secrets.encrypt(made.private_key_der()),
+            csr_encrypted=secrets.encrypt(made.csr),
+            signer_certificate=made.signer.public_bytes(Encoding.DER),
+            # it stands in the CSR, and is needed nowhere else
+            challenge_password_encrypted=None,
+        )
+        summary.refresh([request.device_id])
+    return True
+
+
+def _ask(turn: Turn, server: ScepServer) -> None:
+    """Carry one exchange to the SCEP server and record what came of it."""
+    cached = _believed_profile(server, turn.clock())
+    outcome = _exchange(turn, server, cached)
+    if (
+        cached
+        and isinstance(outcome, Failed)
+        and isinstance(outcome.error, MessageCheckFailed | WrongCertificate)
+    ):
+        # the CA may have new certificates since we asked for them: look again before it counts as an error
+        outcome = _exchange(turn, server, None)
+    if outcome.profile is not None and outcome.profile is not cached:
+        # not when its address changed meanwhile: that was another server
+        ScepServer.objects.filter(pk=server.pk, url=server.url, port=server.port).update(
+            profile=outcome.profile.to_json(), profile_fetched_at=turn.clock()
+        )
+    match outcome:
+        case Issued():
+            ending.successful(turn, outcome.certificate, outcome.chain)
+        case Pending():
+            _wait_or_end(turn, Event.DEFERRED, details=DETAILS_DEFERRED, explanation=DEFERRED)
+        case Failed(error=error) if error.worth_polling:
+            _wait_or_end(turn, Event.UNREACHABLE, details=error.details, explanation=str(error))
+        case Failed(error=error):
+            ending.failed(turn, Event.REFUSED, details=error.details, explanation=str(error))
+
+
+def _exchange(turn: Turn, server: ScepServer, profile: ServerProfile | None) -> Outcome:
+    request = turn.request
+    if not (request.private_key_encrypted and request.csr_encrypted and request.signer_certificate):
+        raise AssertionError("the database keeps requests under way from lacking their transaction")
+    exchange = Exchange(
+        Transaction.restore(
+            transaction_id=request.transaction_id,
+            private_key=secrets.decrypt(request.private_key_encrypted),
+            csr=secrets.decrypt(request.csr_encrypted),
+            signer=bytes(request.signer_certificate),
+        ),
+        _STEP[State(request.state)],
+        now=turn.clock(),
+        policy=ServerPolicy(
+            ca_identifier=server.ca_identifier,
+            ca_fingerprint=server.ca_fingerprint,
+            allow_sha1=server.allow_sha1,
+            allow_3des=server.allow_3des,
+            allow_des_replies=server.allow_des_replies,
+        ),
+        profile=profile,
+    )
+    client = ScepClient(server.endpoint, timeout=server.timeout)
+    return client.run(exchange, before_send=partial(_before_send, turn))
+
+
+def _before_send(turn: Turn, message: HttpRequest) -> None:
+    """Commit that the message goes out, before its first byte does. Raises LeaseLost."""
+    request = turn.request
+    event = Event.SEND if request.state == State.PREPARED else None
+    turn.write(event, next_action_at=turn.lease_end())
+    logger.info(
+        "%s for %s goes out",
+        message.message_type,
+        request.device,
+        extra={
+            "transaction_id": request.transaction_id,
+            "request": request.pk,
+            "message_type": message.message_type,
+        },
+    )
+
+
+def _wait_or_end(turn: Turn, event: Event, *, details: str, explanation: str) -> None:
+    """Poll again later (R11), or end the request when no poll is left."""
+    request = turn.request
+    poll = next_poll(
+        now=turn.clock(), polls_left=request.polls_left, interval_seconds=request.polling_interval_seconds
+    )
+    if poll is None:
+        ending.failed(turn, Event.GIVEN_UP, details=details, explanation=explanation)
+    else:
+        turn.write(
+            event,
+            next_action_at=poll.at,
+            polls_left=poll.polls_left,
+            explanation=explanation,
+            lease=None,
+            takeovers=0,
+        )
+
+
+def _give_up(turn: Turn, explanation: str) -> None:
+    ending.failed(turn, Event.GIVEN_UP, details=DETAILS_UNREACHABLE, explanation=explanation)
+
+
+def _believed_profile(server: ScepServer, now: datetime) -> ServerProfile | None:
+    """What the server said of itself lately, or None: ask it."""
+    if server.profile is None or server.profile_fetched_at is None:
+        return None
+    if now - server.profile_fetched_at > PROFILE_LIFETIME:
+        return None
+    try:
+        return ServerProfile.from_json(server.profile)
+    except ValueError:
+        logger.warning("the stored profile of the SCEP server %s is unreadable and is fetched anew", server)
+        return None

@@ -1,0 +1,25 @@
+"""The Celery tasks, all of them. Lost, late or doubled ones do no harm: the database is the truth."""
+
+from __future__ import annotations
+
+import uuid
+
+from celery import shared_task
+from django.utils import timezone
+
+from devices.enrollment import dispatch, runner
+
+
+@shared_task(name="devices.tasks.dispatch_due")  # type: ignore[untyped-decorator]
+def dispatch_due() -> None:
+    """Look for due requests; beat calls it every few seconds."""
+    dispatch.dispatch_due(timezone.now())
+
+
+@shared_task(name="devices.tasks.advance_requests")  # type: ignore[untyped-decorator]
+def advance_requests(lease: str, request_ids: list[int]) -> None:
+    """Take one step for each request claimed under `lease`, then claim what that made room for."""
+    token = uuid.UUID(lease)
+    for request_id in request_ids:
+        runner.advance(request_id, token)
+    dispatch.dispatch_due(timezone.now())
