@@ -43,11 +43,8 @@ def overwritten(
         key
         for key in held
         if not key.is_default
-        and (
-            key.name == name
-            if key_use is KeyUse.NONE
-            else (key.key_use, key.ipsec_destination) == (key_use, ipsec_destination)
-        )
+        and (key.key_use, key.ipsec_destination) == (key_use, ipsec_destination)
+        and (key_use is not KeyUse.NONE or key.name == name)
     )
 
 
