@@ -1,0 +1,46 @@
+"""Devices, servers and timers for tests, made through the services that the product uses."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+from devices import inventory
+from devices.audit import SYSTEM
+from devices.enrollment import requests
+from devices.models import Device, ScepServer
+
+START = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
+"""A [Request Start Date/Time] in the past of every clock that runs these tests."""
+
+CHALLENGE = "opensesame-8894"
+
+_number = count(1)
+
+
+def make_server(url: str = "http://127.0.0.1:1/scep", **fields: Any) -> ScepServer:
+    """A SCEP server; nobody listens on the default address."""
+    return inventory.create_server(
+        SYSTEM, **{"name": f"CA {next(_number)}", "url": url, "timeout": 5, **fields}
+    )
+
+
+def make_device(
+    server: ScepServer | None = None, *, settings: dict[str, Any] | None = None, **fields: Any
+) -> Device:
+    """A device; with `server` it may send manual requests, and `settings` go on top of that."""
+    number = next(_number)
+    device = inventory.create_device(
+        SYSTEM, **{"name": f"mfp-{number:04}", "host": f"10.1.{number // 250}.{number % 250 + 1}", **fields}
+    )
+    wanted = ({"server": server} if server else {}) | (settings or {})
+    if wanted:
+        requests.save_settings(SYSTEM, device, **wanted)
+    return device
+
+
+def make_timed_device(server: ScepServer, **settings: Any) -> Device:
+    """A device whose timer is on and whose request is due since START, without an offset."""
+    timer = {"timer_enabled": True, "request_start_at": START, "auto_adjust": False}
+    return make_device(server, settings=timer | settings)
