@@ -150,6 +150,11 @@ CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
     "socket_timeout": 10,
     "socket_connect_timeout": 5,
     "socket_keepalive": True,
+    # whoever rings does not wait for a broker that is away: the tick comes anyway
+    "max_retries": 1,
+    "interval_start": 0,
+    "interval_step": 0.1,
+    "interval_max": 0.1,
 }
 if ENV.broker_url.startswith("filesystem:"):
     # where no Redis or Valkey can be had: slower, one machine only, and enough for a small fleet
