@@ -68,7 +68,7 @@ def create_device(actor: Actor, **fields: Any) -> Device:
 def create_devices(actor: Actor, rows: Iterable[Mapping[str, Any]]) -> list[Device]:
     """All of `rows` or none.
 
-    Raises ValidationError with a dict of fields for one row, else with `{"<index>": [messages]}`.
+    Raises ValidationError with a dict of fields for one row, else with `{"<index>": ["<field>: <message>"]}`.
     """
     devices: list[Device] = []
     errors: dict[int, ValidationError] = {}
@@ -76,17 +76,18 @@ def create_devices(actor: Actor, rows: Iterable[Mapping[str, Any]]) -> list[Devi
         device = Device()
         _set(device, fields)
         try:
-            # what is unique is checked once for all rows, below
-            device.full_clean(validate_unique=False, validate_constraints=False)
+            # No query per row: what is unique is checked once for all, below, and a group that is at hand
+            # as an object exists.
+            device.full_clean(exclude={"group"}, validate_unique=False, validate_constraints=False)
         except ValidationError as error:
             errors[index] = error
         devices.append(device)
-    for index, error in _duplicates(devices):
-        errors.setdefault(index, error)
+    for index, duplicate in _duplicates(devices):
+        errors.setdefault(index, duplicate)
     if errors:
         if len(devices) == 1:
             raise errors[0]
-        raise ValidationError({str(index): error.messages for index, error in sorted(errors.items())})
+        raise ValidationError({str(index): _by_field(error) for index, error in sorted(errors.items())})
     Device.objects.bulk_create(devices, batch_size=500)
     ScepSettings.objects.bulk_create([ScepSettings(device=device) for device in devices], batch_size=500)
     AuditEvent.objects.bulk_create(
@@ -94,6 +95,10 @@ def create_devices(actor: Actor, rows: Iterable[Mapping[str, Any]]) -> list[Devi
         batch_size=500,
     )
     return devices
+
+
+def _by_field(error: ValidationError) -> list[str]:
+    return [f"{name}: {message}" for name, messages in error.message_dict.items() for message in messages]
 
 
 def _duplicates(devices: list[Device]) -> Iterable[tuple[int, ValidationError]]:

@@ -10,13 +10,13 @@ from django.utils import timezone
 from devices.enrollment import dispatch, runner
 
 
-@shared_task(name="devices.tasks.dispatch_due")  # type: ignore[untyped-decorator]
+@shared_task(name="devices.tasks.dispatch_due")
 def dispatch_due() -> None:
     """Look for due requests; beat calls it every few seconds."""
     dispatch.dispatch_due(timezone.now())
 
 
-@shared_task(name="devices.tasks.advance_requests")  # type: ignore[untyped-decorator]
+@shared_task(name="devices.tasks.advance_requests")
 def advance_requests(lease: str, request_ids: list[int]) -> None:
     """Take one step for each request claimed under `lease`, then claim what that made room for."""
     token = uuid.UUID(lease)
