@@ -91,6 +91,21 @@ def require_free_port(port: int, command: str, *, patience: float = 3.0) -> None
         time.sleep(0.2)
 
 
+def free_port() -> int:
+    """A TCP port of this machine that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def is_listening(port: int) -> bool:
+    """True when something accepts TCP connections on the port."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((HOST, port)) == 0
+
+
 def link_assets(data_dir: Path) -> None:
     """Use the assets that `make assets` built for the checkout when this data folder has none of its own."""
     built = env.BASE_DIR / "var" / "assets"

@@ -1,0 +1,151 @@
+"""`python -m fleet.demo`: the embedded program with a demo fleet and a demo CA.
+
+Its data lies under var/demo (FLEETSEAL_DATA_DIR); a second start goes on with the same data, the same CA
+and the same CA address.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from fleet import env
+from fleet.demo.progress import Progress
+from fleet.embedded import (
+    HOST,
+    CannotStart,
+    Installation,
+    free_port,
+    guarded,
+    is_listening,
+    port_number,
+    run,
+    take_password,
+)
+from fleet.supervisor import Program, say
+
+MOST_DEVICES = 10_000
+
+
+@dataclass(slots=True)
+class Memory:
+    """What the demo keeps between its starts, beside the database."""
+
+    ca_port: int
+    devices: int = -1
+    """How many demo devices were made so far; -1: not even their servers and groups."""
+
+    @classmethod
+    def load(cls, file: Path) -> Memory:
+        """What `file` says; a new memory with a free port when there is none."""
+        if not file.exists():
+            return cls(ca_port=free_port())
+        return cls(**json.loads(file.read_text()))
+
+    def save(self, file: Path) -> None:
+        """Write it whole or not at all."""
+        new = file.with_suffix(".new")
+        new.write_text(json.dumps(asdict(self)))
+        new.replace(file)
+
+
+class Demo:
+    """One start of the demo."""
+
+    def __init__(self, data_dir: Path, devices: int) -> None:
+        self.data_dir = data_dir
+        self.devices = devices
+        self.file = data_dir / "demo.json"
+        self.challenge_file = data_dir / "demo-challenge"
+        self.memory = Memory.load(self.file)
+        self.progress = Progress(time.monotonic())
+
+    def prepare(self) -> None:
+        """Make what is missing of the demo fleet; the database is ready."""
+        from django.utils import timezone
+
+        from fleet.demo.seed import DemoCa, seed
+
+        if is_listening(self.memory.ca_port):
+            raise CannotStart(
+                f"the demo CA's port {self.memory.ca_port} is in use by another program; end that one, or "
+                f"remove {self.data_dir} to begin a new demo"
+            )
+        password = env.kept_secret(self.challenge_file, lambda: secrets.token_urlsafe(12))
+        self.memory.save(self.file)  # the CA's address is in the database from now on
+        if self.devices > self.memory.devices:
+            made = max(self.memory.devices, 0)
+            if self.devices > made:
+                say(f"Making {self.devices - made} demo devices ...")
+            seed(
+                made,
+                self.devices,
+                DemoCa(self.memory.ca_port, password),
+                now=timezone.now(),
+            )
+            self.memory.devices = self.devices
+            self.memory.save(self.file)
+
+    def ca(self) -> Program:
+        """The demo CA as a program of the tree."""
+        command = [
+            *(sys.executable, "-m", "scep.server"),
+            *("--directory", str(self.data_dir / "demo-ca")),
+            *("--port", str(self.memory.ca_port), "--challenge-file", str(self.challenge_file)),
+        ]
+        return Program(
+            name="demo-ca",
+            command=command,
+            ready=lambda: is_listening(self.memory.ca_port),
+            needed_by_others=True,
+        )
+
+
+def device_count(text: str) -> int:
+    """A number of devices for argparse, 0 to MOST_DEVICES."""
+    count = int(text)
+    if not 0 <= count <= MOST_DEVICES:
+        raise argparse.ArgumentTypeError(f"DEVICES is a number from 0 to {MOST_DEVICES}")
+    return count
+
+
+def start(port: int, devices: int, password: str) -> int:
+    """Run the demo until it is ended; returns the exit status."""
+    data_dir = env.read().data_dir
+    demo = Demo(data_dir, devices)
+    return run(
+        Installation(
+            data_dir=data_dir,
+            port=port,
+            password=password,
+            command="make demo",
+            prepare=demo.prepare,
+            programs=[demo.ca()],
+            tick=demo.progress.tick,
+            greeting=[f"Demo CA: http://{HOST}:{demo.memory.ca_port}/scep"],
+        )
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m fleet.demo", description=__doc__)
+    parser.add_argument("--port", type=port_number, default=8000, help="of the pages and REST (default 8000)")
+    parser.add_argument(
+        "--devices", type=device_count, default=60, help="how many there are to be (default 60)"
+    )
+    options = parser.parse_args(arguments)
+    os.environ.setdefault("FLEETSEAL_DATA_DIR", str(env.BASE_DIR / "var" / "demo"))
+    password = take_password()
+    return guarded(lambda: start(options.port, options.devices, password))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
