@@ -1,0 +1,127 @@
+"""fleet/supervisor.py: programs are watched, and nothing of them is left when the supervisor ends or dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.peers.process import wait_until
+
+_ROOT = Path(__file__).resolve().parent.parent.parent
+
+# a parent with a child of its own, both deaf to nothing; it tells their pids
+_FAMILY = """
+import os, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+print("pids", os.getpid(), child.pid, flush=True)
+try:
+    time.sleep(300)
+finally:
+    child.kill()
+"""
+
+_SUPERVISOR = """
+import sys
+from pathlib import Path
+from fleet import supervisor as s
+s.BACKOFF_SECONDS = (0.1,)
+tree = s.Supervisor(Path(sys.argv[1]))
+tree.install_signals()
+python = [sys.executable, "-c"]
+try:
+    tree.start(s.Program("needed", [*python, sys.argv[2]], needed_by_others=True))
+    tree.start(s.Program("family", [*python, sys.argv[2]]))
+    tree.start(s.Program("deaf", [*python, "import signal, time; signal.signal(15, signal.SIG_IGN); "
+        "import os; print('pids', os.getpid(), flush=True); time.sleep(300)"], grace=0.5))
+    tree.watch()
+except s.Interrupted:
+    pass
+finally:
+    tree.stop()
+s.say("ended")
+"""
+
+
+def _pids(log: Path) -> list[int]:
+    lines = log.read_text().splitlines() if log.exists() else []
+    return [int(word) for line in lines if line.startswith("pids") for word in line.split()[1:]]
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+class Tree:
+    """A supervisor in a process of its own."""
+
+    def __init__(self, log_dir: Path) -> None:
+        self.log_dir = log_dir
+        self.output = log_dir.parent / "output"
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", textwrap.dedent(_SUPERVISOR), str(log_dir), textwrap.dedent(_FAMILY)],
+                cwd=_ROOT,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        wait_until(lambda: len(self.pids()) == 5, timeout=15, what="three programs with two children")
+
+    def pids(self) -> list[int]:
+        """Of all programs and their children, the dead ones of earlier starts too."""
+        return [pid for name in ("needed", "family", "deaf") for pid in _pids(self.log_dir / f"{name}.log")]
+
+    def nothing_left(self) -> bool:
+        """True when no process of the tree lives."""
+        return not any(_alive(pid) for pid in self.pids())
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Iterator[Tree]:
+    started = Tree(tmp_path / "log")
+    yield started
+    if started.process.poll() is None:
+        started.process.kill()
+        started.process.wait()
+    for pid in started.pids():
+        if _alive(pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_everything_in_order(tree: Tree, number: signal.Signals) -> None:
+    tree.process.send_signal(number)
+    assert tree.process.wait(10) == 0
+    assert tree.nothing_left()
+    output = tree.output.read_text().splitlines()
+    assert "deaf did not end within 0.5 s: killed" in output
+    assert output[-1] == "ended"
+
+
+def test_kill_9_of_the_supervisor_leaves_no_program_behind(tree: Tree) -> None:
+    programs = [_pids(tree.log_dir / f"{name}.log")[0] for name in ("needed", "family", "deaf")]
+    tree.process.kill()
+    tree.process.wait()
+    wait_until(
+        lambda: not any(_alive(pid) for pid in programs), timeout=5, what="the end of all three programs"
+    )
+
+
+def test_what_crashes_starts_again_and_its_children_do_not_pile_up(tree: Tree) -> None:
+    before = _pids(tree.log_dir / "family.log")
+    os.kill(before[0], signal.SIGKILL)
+    wait_until(lambda: len(_pids(tree.log_dir / "family.log")) == 4, timeout=10, what="the restart")
+    assert not any(_alive(pid) for pid in before)
+    assert "family ended unexpectedly (SIGKILL)" in tree.output.read_text()
+    tree.process.terminate()
+    assert tree.process.wait(10) == 0
+    assert tree.nothing_left()
