@@ -17,13 +17,14 @@ from cryptography.hazmat.asn1 import (
     Implicit,
     Null,
     PrintableString,
-    SetOf,
     decode_der,
     encode_der,
     sequence,
 )
 
 from scep import ber
+
+__all__ = ["TLV", "Null"]  # what other modules take from the library through this one
 
 T = TypeVar("T")
 OID = x509.ObjectIdentifier
@@ -230,4 +231,3 @@ def _name_of(certificate_der: bytes, position: int) -> bytes:
     fields = list(ber.children(next(ber.children(certificate_der))))
     # version is [0] EXPLICIT and absent from X.509 version 1
     return fields[position + (1 if fields[0][:1] == b"\xa0" else 0)]
-

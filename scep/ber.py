@@ -107,7 +107,9 @@ def _value(
     return wrap(tag, b"".join(inner)), next_at
 
 
-def _inner(data: bytes, at: int, end: int, depth: int, tag: int, length: int | None) -> tuple[list[bytes], int]:
+def _inner(
+    data: bytes, at: int, end: int, depth: int, tag: int, length: int | None
+) -> tuple[list[bytes], int]:
     """The values inside a constructed value, as DER, and where the next one after it starts."""
     inner: list[bytes] = []
     stop = end if length is None else at + length

@@ -84,7 +84,9 @@ class Signed:
         digest_oid = self._signer.digest_algorithm.algorithm
         signature_oid = self._signer.signature_algorithm.algorithm
         digest = SignatureAlgorithm.from_oid(digest_oid)
-        signature = digest if signature_oid == asn1.RSA_ENCRYPTION else SignatureAlgorithm.from_oid(signature_oid)
+        signature = (
+            digest if signature_oid == asn1.RSA_ENCRYPTION else SignatureAlgorithm.from_oid(signature_oid)
+        )
         if digest is None or signature is None:
             raise UnsupportedAlgorithm(
                 "The message should be signed with RSA and SHA-1, SHA-256, SHA-384 or SHA-512; it uses digest "
@@ -156,7 +158,10 @@ def sign(
         signature=key.sign(to_be_signed, padding.PKCS1v15(), algorithm.hash),
     )
     return _signed_data(
-        content, certificates or (certificate,), digests=[asn1.encode(digest_algorithm)], signers=[asn1.encode(signer)]
+        content,
+        certificates or (certificate,),
+        digests=[asn1.encode(digest_algorithm)],
+        signers=[asn1.encode(signer)],
     )
 
 
@@ -221,7 +226,9 @@ def envelop(content: bytes, *, recipient: x509.Certificate, cipher: ContentCiphe
     recipient_info = asn1.KeyTransRecipient(
         version=0,
         rid=_issuer_and_serial(recipient),
-        key_encryption_algorithm=asn1.AlgorithmIdentifier(algorithm=asn1.RSA_ENCRYPTION, parameters=asn1.Null()),
+        key_encryption_algorithm=asn1.AlgorithmIdentifier(
+            algorithm=asn1.RSA_ENCRYPTION, parameters=asn1.Null()
+        ),
         encrypted_key=rsa_public_key(recipient).encrypt(content_key, padding.PKCS1v15()),
     )
     enveloped = asn1.EnvelopedData(
@@ -316,7 +323,9 @@ def _permitted_cipher(oid: OID, allowed: Collection[ContentCipher]) -> ContentCi
         )
     if cipher not in allowed:
         setting = {ContentCipher.DES: "allow DES replies", ContentCipher.TRIPLE_DES: "allow 3DES"}.get(cipher)
-        remedy = f'Switch on "{setting}" for this SCEP server' if setting else "Configure the server's encryption"
+        remedy = (
+            f'Switch on "{setting}" for this SCEP server' if setting else "Configure the server's encryption"
+        )
         raise UnsupportedAlgorithm(
             f"The reply should be encrypted with AES; it is encrypted with {cipher}, which is not allowed. "
             f"{remedy} if you accept that."
@@ -356,7 +365,11 @@ def _issuer_and_serial(certificate: x509.Certificate) -> asn1.IssuerAndSerial:
 
 
 def _signed_data(
-    content: bytes | None, certificates: Sequence[x509.Certificate], *, digests: list[bytes], signers: list[bytes]
+    content: bytes | None,
+    certificates: Sequence[x509.Certificate],
+    *,
+    digests: list[bytes],
+    signers: list[bytes],
 ) -> bytes:
     encoded = sorted(certificate.public_bytes(Encoding.DER) for certificate in certificates)
     signed_data = asn1.SignedData(

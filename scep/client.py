@@ -1,0 +1,138 @@
+"""Carries an exchange over HTTP with requests. The only room of `scep` that does I/O towards a server."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from scep.ber import MAX_SIZE
+from scep.errors import ConnectionFailed, HttpStatusError, NotScep, ScepError
+from scep.exchange import Exchange, Failed, HttpReply, HttpRequest, Outcome
+
+_CHUNK = 64 * 1024
+
+_local = threading.local()
+
+
+def thread_session() -> requests.Session:
+    """This thread's session: connections are kept open, and nothing is shared between threads."""
+    session: requests.Session | None = getattr(_local, "session", None)
+    if session is None:
+        session = requests.Session()
+        # neither proxies nor .netrc of whoever started the worker
+        session.trust_env = False
+        adapter = HTTPAdapter(pool_connections=4, pool_maxsize=4)
+        session.mount("http://", adapter)
+        session.mount("https://", adapter)
+        session.headers.update({"User-Agent": "Fleetseal", "Accept-Encoding": "identity"})
+        _local.session = session
+    return session
+
+
+class ScepClient:
+    """One SCEP server at `url`, its path included.
+
+    `timeout` in seconds bounds the connecting and then each reply as a whole, slow bodies included (R2).
+    """
+
+    def __init__(self, url: str, *, timeout: float, session: requests.Session | None = None) -> None:
+        self._url = url
+        self._timeout = timeout
+        self._session = session or thread_session()
+
+    def run(self, exchange: Exchange, *, before_send: Callable[[HttpRequest], None] | None = None) -> Outcome:
+        """Carry `exchange` to its outcome. No ScepError escapes.
+
+        `before_send` is called right before a pkiMessage goes out, not for GetCACaps and GetCACert; what it raises
+        ends the run with nothing sent.
+        """
+        step = exchange.start()
+        while isinstance(step, HttpRequest):
+            if before_send is not None and step.message_type is not None:
+                before_send(step)
+            try:
+                reply = self._send(step)
+            except ConnectionFailed as error:
+                return exchange.lost(error)
+            except ScepError as error:
+                return Failed(error, None)
+            step = exchange.receive(reply)
+        return step
+
+    def _send(self, request: HttpRequest) -> HttpReply:
+        """One HTTP request. Raises ConnectionFailed, HttpStatusError for a redirect, NotScep for too much."""
+        deadline = time.monotonic() + self._timeout
+        try:
+            with self._session.request(
+                request.method,
+                self._url,
+                params=request.params,
+                data=request.body,
+                headers={"Content-Type": request.content_type} if request.content_type else None,
+                timeout=self._timeout,
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                if response.is_redirect:
+                    raise HttpStatusError(
+                        response.status_code,
+                        f"The SCEP server redirects (HTTP status {response.status_code}) where an answer was "
+                        "expected. Enter the URL that it redirects to, if you trust it.",
+                    )
+                body = self._read(response, deadline)
+                return HttpReply(response.status_code, body, response.headers.get("Content-Type", ""))
+        except requests.RequestException as error:
+            raise ConnectionFailed(self._explain(error)) from error
+
+    def _read(self, response: requests.Response, deadline: float) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        for part in response.iter_content(_CHUNK):
+            parts.append(part)
+            size += len(part)
+            if size > MAX_SIZE:
+                raise NotScep(
+                    f"A SCEP message was expected, more than {MAX_SIZE} bytes came. Check the SCEP server's URL.",
+                    status=response.status_code,
+                )
+            if time.monotonic() > deadline:
+                raise ConnectionFailed(
+                    f"The SCEP server's answer was not complete within {self._timeout:g} s. "
+                    "Check the server's load, or raise [Communication Timeout]."
+                )
+        return b"".join(parts)
+
+    def _explain(self, error: requests.RequestException) -> str:
+        match error:
+            case requests.exceptions.SSLError():
+                return (
+                    f"The TLS connection to the SCEP server failed: {_reason(error)}. Check its certificate."
+                )
+            case requests.exceptions.ConnectTimeout():
+                return (
+                    f"No connection to the SCEP server within {self._timeout:g} s. Check the address, the port and "
+                    "firewalls in between."
+                )
+            case requests.exceptions.Timeout():
+                return (
+                    f"The SCEP server did not answer within {self._timeout:g} s. Check whether it runs, or raise "
+                    "[Communication Timeout]."
+                )
+            case _:
+                return f"No connection to the SCEP server: {_reason(error)}. Check the URL and the port."
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost reason, without Python's names for things."""
+    while True:
+        inner = getattr(error, "reason", None) or error.__cause__ or error.__context__
+        if not isinstance(inner, BaseException) or inner is error:
+            break
+        error = inner
+    return (
+        str(getattr(error, "strerror", None) or error).split("\n", 1)[0].rstrip(".") or type(error).__name__
+    )
