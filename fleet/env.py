@@ -17,7 +17,7 @@ from typing import Any
 
 from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
-from environs import EnvError, FileAwareEnv
+from environs import FileAwareEnv
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -53,7 +53,13 @@ def kept_secret(path: Path, draw: Callable[[], str]) -> str:
     Safe when several processes start at once: the first one's secret wins, nobody reads half a file.
     """
     if not path.exists():
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        try:
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        except OSError as error:
+            raise ImproperlyConfigured(
+                f"{path} cannot be written ({error.strerror}): give the secret in the environment, or make "
+                "FLEETSEAL_DATA_DIR a folder that this user may write"
+            ) from None
         with os.fdopen(handle, "w") as file:
             file.write(draw())
         try:
@@ -89,18 +95,29 @@ def _database(env: FileAwareEnv, data_dir: Path) -> dict[str, Any]:
     return {**database, "CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
 
 
+def _make_folder(data_dir: Path) -> None:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"FLEETSEAL_DATA_DIR: {data_dir} cannot be made ({error.strerror})"
+        ) from None
+
+
 def read() -> Environment:
     """The environment of this process.
 
     Raises ImproperlyConfigured, naming the variable and what was expected of it.
     """
-    env = FileAwareEnv()
+    # editors and `echo` end a file with a newline that is no part of the secret
+    env = FileAwareEnv(strip_whitespace=True)
     try:
         data_dir = Path(env.str("FLEETSEAL_DATA_DIR", str(BASE_DIR / "var"))).resolve()
-        data_dir.mkdir(parents=True, exist_ok=True)
-        keys = tuple(
-            key.strip() for key in env.str("FLEETSEAL_ENCRYPTION_KEYS", "").split(",") if key.strip()
-        ) or (kept_secret(data_dir / "encryption_key", lambda: Fernet.generate_key().decode()),)
+        _make_folder(data_dir)
+        ring = env.str("FLEETSEAL_ENCRYPTION_KEYS", "") or kept_secret(
+            data_dir / "encryption_key", lambda: Fernet.generate_key().decode()
+        )
+        keys = tuple(key.strip() for key in ring.split(",") if key.strip())
         for number, key in enumerate(keys, start=1):
             try:
                 Fernet(key)
@@ -127,5 +144,5 @@ def read() -> Environment:
             tick_seconds=env.float("FLEETSEAL_TICK_SECONDS", 2.0),
             lease_seconds=env.int("FLEETSEAL_LEASE_SECONDS", 60),
         )
-    except EnvError as error:
+    except ValueError as error:  # EnvError is one; an unreadable NAME_FILE is a plain one
         raise ImproperlyConfigured(str(error)) from error

@@ -1,6 +1,8 @@
 """For orchestrators: `/healthz`, is this process up; `/readyz`, can it do its work. Both are public.
 
-What they answer holds no secret and no address: the log has the reason.
+What they answer holds no secret and no address: the log has the reason. A middleware answers them before
+any other, because probes come straight to the process: by its address, which is not one of
+FLEETSEAL_ALLOWED_HOSTS, without TLS, and without signing in.
 """
 
 from __future__ import annotations
@@ -8,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from django.contrib.auth.decorators import login_not_required
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -52,7 +53,6 @@ def _broker() -> None:
 CHECKS: dict[str, Callable[[], None]] = {"database": _database, "broker": _broker}
 
 
-@login_not_required
 @never_cache
 @require_safe
 def healthz(request: HttpRequest) -> HttpResponse:
@@ -60,7 +60,6 @@ def healthz(request: HttpRequest) -> HttpResponse:
     return HttpResponse("ok\n", content_type="text/plain")
 
 
-@login_not_required
 @never_cache
 @require_safe
 def readyz(request: HttpRequest) -> HttpResponse:
@@ -77,3 +76,16 @@ def readyz(request: HttpRequest) -> HttpResponse:
         else:
             found[name] = "ok"
     return JsonResponse(found, status=200 if set(found.values()) == {"ok"} else 503)
+
+
+PROBES: dict[str, Callable[[HttpRequest], HttpResponse]] = {"/healthz": healthz, "/readyz": readyz}
+
+
+class HealthMiddleware:
+    """Answers the probes and passes everything else on; the first of MIDDLEWARE."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return PROBES.get(request.path_info, self.get_response)(request)

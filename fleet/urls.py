@@ -1,12 +1,8 @@
-"""The addresses of the site: pages, REST, health."""
+"""The addresses of the site: pages and REST. /healthz and /readyz are answered by fleet/health.py."""
 
 from django.urls import include, path
 
-from fleet import health
-
 urlpatterns = [
-    path("healthz", health.healthz),
-    path("readyz", health.readyz),
     path("api/v1/", include("devices.api.urls")),
     path("", include("fleet.dashboard.urls")),
 ]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.test import Client
+from pytest_django.fixtures import Settings
+from pytest_django.live_server_helper import LiveServer
 
-from fleet import health
+from fleet import health, healthcheck
 from fleet.celery import app
 from tests.peers import redis
 from tests.peers.process import free_port
@@ -72,6 +75,27 @@ def test_readyz_says_that_migrations_are_outstanding(client: Client, monkeypatch
     monkeypatch.setattr(MigrationExecutor, "migration_plan", lambda self, targets: ["one"])
     response = client.get("/readyz")
     assert (response.status_code, response.json()["database"]) == (503, "not migrated")
+
+
+def test_a_probe_comes_by_any_address_and_without_tls(client: Client, settings: Settings) -> None:
+    settings.ALLOWED_HOSTS = ["fleetseal.example.com"]
+    settings.SECURE_SSL_REDIRECT = True
+    assert client.get("/healthz", headers={"host": "10.1.2.3:8000"}).status_code == 200
+    assert client.get("/", headers={"host": "10.1.2.3:8000"}).status_code == 400
+
+
+def test_the_container_healthcheck_tells_well_from_unwell(
+    live_server: LiveServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert healthcheck.main([f"{live_server.url}/healthz"]) == 0
+    assert healthcheck.main([f"http://127.0.0.1:{free_port()}/healthz"]) == 1
+    assert "refused" in capsys.readouterr().err
+    file = tmp_path / "beat-schedule"
+    assert healthcheck.main([str(file)]) == 1
+    file.touch()
+    assert healthcheck.main([str(file)]) == 0
+    os.utime(file, (0, 0))
+    assert healthcheck.main(["--written-within", "600", str(file)]) == 1
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
