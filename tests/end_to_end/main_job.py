@@ -188,7 +188,7 @@ def _count(
     figures.public_keys = len(keys)
     pems = sorted(folder.glob("*.pem"))
     if pems:
-        command = ["openssl", "verify", "-CAfile", ca.certificate, *pems]
+        command = ["openssl", "verify", "-CAfile", str(ca.certificate), *map(str, pems)]
         figures.verified = subprocess.run(command, capture_output=True, text=True).stdout.count(": OK\n")
     figures.pkcs_requests = ca.pkcs_requests()
     per_device: dict[str, set[str]] = defaultdict(set)

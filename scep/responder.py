@@ -1,0 +1,256 @@
+"""The same messages from the CA's side: the demo's CA, and a double for faults that a real one will not show.
+
+It heeds transaction IDs (RFC 8894 section 3.2.1.1): a PKCSReq that comes again gets the same certificate, never
+a second one. No I/O beyond its store; `scep.server` listens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import AttributeOID
+
+from scep import messages
+from scep.algorithms import ContentCipher
+from scep.authority import Authority
+from scep.errors import FailInfo, ScepError
+from scep.messages import MessageType, PkiStatus, Request
+from scep.store import Entry, MemoryStore, Store
+
+CAPABILITIES = b"AES\nPOSTPKIOperation\nSCEPStandard\nSHA-256\nSHA-512\n"
+MESSAGE_TYPE = "application/x-pki-message"
+
+_CIPHERS = frozenset({ContentCipher.AES_128, ContentCipher.AES_256, ContentCipher.TRIPLE_DES})
+
+
+@dataclass(frozen=True, slots=True)
+class Behavior:
+    """How the responder (mis)behaves towards pkiMessages; by default it does not."""
+
+    pending: int = 0
+    """Answer PENDING so many times per transaction before the certificate is issued."""
+    fail_info: int | None = None
+    """Refuse every PKCSReq with this failInfo (0 to 4)."""
+    delay: float = 0
+    """Seconds before each answer."""
+    drop: bool = False
+    """Close the connection without having looked at the message."""
+    drop_replies: int = 0
+    """Handle the first so many messages of each transaction, and close the connection without an answer."""
+    html: bool = False
+    """Answer everything with a web page."""
+    empty: bool = False
+    """Answer messages with HTTP 200 and nothing."""
+    http_status: int | None = None
+    """Answer messages with this HTTP status."""
+    reply_for_somebody_else: bool = False
+    """Sign an answer to another transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What to send back after `delay` seconds; with `drop`, close the connection instead."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = "text/plain"
+    delay: float = 0
+    drop: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """One pkiMessage that came in. Never holds the challenge password."""
+
+    at: datetime
+    message_type: str
+    transaction_id: str
+    public_key_sha256: str
+    common_name: str
+    outcome: str
+    """`issued`, `again` (the same certificate once more), `pending`, or `failure N`."""
+
+
+class Responder:
+    """A CA that answers SCEP. Safe to use from several threads; `behavior` may be replaced at any time."""
+
+    def __init__(
+        self,
+        authority: Authority,
+        *,
+        store: Store | None = None,
+        challenge: str | None = None,
+        behavior: Behavior | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.authority = authority
+        self.store: Store = store or MemoryStore()
+        self.behavior = behavior or Behavior()
+        self._challenge = challenge
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._seen: Counter[str] = Counter()
+
+    @property
+    def messages(self) -> list[Logged]:
+        """Every pkiMessage so far, oldest first."""
+        return self.store.messages()
+
+    def handle(self, method: str, query: Mapping[str, str], body: bytes) -> Response:
+        """The answer to one HTTP request; for a GET of PKIOperation `body` is the decoded message."""
+        behavior = self.behavior
+        if behavior.html:
+            page = b"<!DOCTYPE html><html><body><h1>It works!</h1></body></html>"
+            return Response(body=page, content_type="text/html", delay=behavior.delay)
+        match query.get("operation"):
+            case "GetCACaps":
+                return Response(body=CAPABILITIES)
+            case "GetCACert":
+                return Response(body=self.authority.ca_certificates(), content_type=self.authority.media_type)
+            case "PKIOperation":
+                return replace(self._operation(body, behavior), delay=behavior.delay)
+        return Response(400, b"GetCACaps, GetCACert or PKIOperation was expected as operation\n")
+
+    def _operation(self, body: bytes, behavior: Behavior) -> Response:
+        if behavior.drop:
+            return Response(drop=True)
+        if behavior.empty:
+            return Response(content_type=MESSAGE_TYPE)
+        if behavior.http_status is not None:
+            return Response(behavior.http_status, b"as told\n")
+        authority = self.authority
+        try:
+            request = messages.read_request(
+                body, certificate=authority.ra_certificate, key=authority.ra_key, allowed=_CIPHERS
+            )
+        except ScepError as error:
+            return Response(400, f"{error}\n".encode())
+        with self._lock:
+            reply, dropped = self._answer(request, behavior)
+        return Response(drop=True) if dropped else Response(body=reply, content_type=MESSAGE_TYPE)
+
+    def _answer(self, request: Request, behavior: Behavior) -> tuple[bytes, bool]:
+        """The reply, and whether it gets lost on its way."""
+        try:
+            entry, outcome = self._decide(request, behavior)
+            reply = self._reply_about(entry, request, behavior)
+        except _RefusedError as refusal:
+            outcome = f"failure {refusal.fail_info:d}"
+            reply = self._reply(
+                request, PkiStatus.FAILURE, fail_info=refusal.fail_info, fail_text=refusal.text
+            )
+        name = _common_name(request.signer.subject)
+        key = _fingerprint(request.signer)
+        self.store.log(
+            Logged(self._clock(), request.message_type.label, request.transaction_id, key, name, outcome)
+        )
+        self._seen[request.transaction_id] += 1
+        return reply, self._seen[request.transaction_id] <= behavior.drop_replies
+
+    def _decide(self, request: Request, behavior: Behavior) -> tuple[Entry, str]:
+        """What is known of the transaction now. Raises _RefusedError."""
+        entry = self.store.find(request.transaction_id)
+        if entry is not None and entry.public_key_sha256 != _fingerprint(request.signer):
+            raise _RefusedError(FailInfo.BAD_REQUEST, "this transactionID belongs to another key")
+        if request.message_type is MessageType.CERT_POLL:
+            if entry is None:
+                raise _RefusedError(FailInfo.BAD_CERT_ID, "no such transaction")
+        elif entry is None:
+            if behavior.fail_info is not None:
+                raise _RefusedError(FailInfo(behavior.fail_info), "as told")
+            entry = Entry(
+                transaction_id=request.transaction_id,
+                public_key_sha256=_fingerprint(request.signer),
+                csr=self._checked(request),
+                pending_left=behavior.pending,
+            )
+        if entry.certificate is not None:
+            return entry, "again"
+        if entry.pending_left > 0:
+            entry = replace(entry, pending_left=entry.pending_left - 1)
+            self.store.save(entry)
+            return entry, "pending"
+        csr = x509.load_der_x509_csr(entry.csr)
+        certificate = self.authority.issue(csr, now=self._clock())
+        entry = replace(entry, certificate=certificate.public_bytes(Encoding.DER))
+        self.store.save(entry)
+        return entry, "issued"
+
+    def _checked(self, request: Request) -> bytes:
+        """The CSR of a PKCSReq, once it may be granted. Raises _RefusedError."""
+        try:
+            csr = x509.load_der_x509_csr(request.content)
+            if not csr.is_signature_valid:
+                raise ValueError("its signature is wrong")
+            challenge = _challenge_password(csr)
+        except ValueError as error:
+            raise _RefusedError(FailInfo.BAD_MESSAGE_CHECK, f"the CSR cannot be read: {error}") from error
+        if csr.public_key() != request.signer.public_key():
+            raise _RefusedError(
+                FailInfo.BAD_MESSAGE_CHECK, "the message is not signed with the key in the CSR"
+            )
+        if self._challenge is not None and not hmac.compare_digest(challenge, self._challenge.encode()):
+            raise _RefusedError(FailInfo.BAD_REQUEST, "the challenge password is wrong")
+        return request.content
+
+    def _reply_about(self, entry: Entry, request: Request, behavior: Behavior) -> bytes:
+        if behavior.reply_for_somebody_else:
+            request = replace(request, transaction_id=hashlib.sha256(b"somebody else").hexdigest())
+        if entry.certificate is None:
+            return self._reply(request, PkiStatus.PENDING)
+        issued = (x509.load_der_x509_certificate(entry.certificate), self.authority.certificate)
+        return self._reply(request, PkiStatus.SUCCESS, issued=issued)
+
+    def _reply(
+        self,
+        request: Request,
+        status: PkiStatus,
+        *,
+        issued: tuple[x509.Certificate, ...] = (),
+        fail_info: FailInfo | None = None,
+        fail_text: str = "",
+    ) -> bytes:
+        return messages.build_reply(
+            request,
+            status,
+            certificate=self.authority.ra_certificate,
+            key=self.authority.ra_key,
+            sender_nonce=os.urandom(messages.NONCE_LENGTH),
+            issued=issued,
+            fail_info=fail_info,
+            fail_text=fail_text,
+        )
+
+
+class _RefusedError(Exception):
+    def __init__(self, fail_info: FailInfo, text: str) -> None:
+        super().__init__(text)
+        self.fail_info = fail_info
+        self.text = text
+
+
+def _challenge_password(csr: x509.CertificateSigningRequest) -> bytes:
+    try:
+        return csr.attributes.get_attribute_for_oid(AttributeOID.CHALLENGE_PASSWORD).value
+    except x509.AttributeNotFound:
+        return b""
+
+
+def _fingerprint(certificate: x509.Certificate) -> str:
+    """SHA-256 of the public key."""
+    key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(key).hexdigest()
+
+
+def _common_name(name: x509.Name) -> str:
+    values = name.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    return str(values[0].value) if values else ""

@@ -1,0 +1,187 @@
+"""`python -m scep.server`: the responder on 127.0.0.1, as the demo's CA and for trying clients.
+
+    python -m scep.server --directory demo-ca --port 8080 --challenge-file challenge
+
+The CA's certificate is demo-ca/ca.pem, what it issued demo-ca/issued/, which messages came
+demo-ca/messages.jsonl.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import binascii
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import FrameType
+from urllib.parse import parse_qsl, urlsplit
+
+from scep.authority import Authority
+from scep.ber import MAX_SIZE
+from scep.responder import Behavior, Responder, Response
+from scep.store import DirectoryStore
+
+PATH = "/scep"
+_IDLE_SECONDS = 30
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """HTTP/1.1 with connections kept open."""
+
+    protocol_version = "HTTP/1.1"
+    timeout = _IDLE_SECONDS
+    disable_nagle_algorithm = True
+    server: _Server
+
+    def do_GET(self) -> None:
+        self._answer(b"")
+
+    def do_POST(self) -> None:
+        try:
+            length = int(self.headers.get("Content-Length", ""))
+        except ValueError:
+            self._send(Response(411, b"Content-Length was expected\n"))
+            return
+        if not 0 <= length <= MAX_SIZE:
+            self.close_connection = True
+            self._send(Response(413, b"too long\n"))
+            return
+        self._answer(self.rfile.read(length))
+
+    def _answer(self, body: bytes) -> None:
+        parts = urlsplit(self.path)
+        if parts.path.rstrip("/") != PATH:
+            self._send(Response(404, b"SCEP is at /scep\n"))
+            return
+        query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        if self.command == "GET" and query.get("operation") == "PKIOperation":
+            try:
+                body = base64.b64decode(query.get("message", ""), validate=True)
+            except binascii.Error:
+                self._send(Response(400, b"message should be base64\n"))
+                return
+        self._send(self.server.responder.handle(self.command, query, body))
+
+    def _send(self, response: Response) -> None:
+        if response.delay:
+            time.sleep(response.delay)
+        if response.drop:
+            self.close_connection = True
+            return
+        self.send_response(response.status)
+        self.send_header("Content-Type", response.content_type)
+        self.send_header("Content-Length", str(len(response.body)))
+        self.end_headers()
+        self.wfile.write(response.body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: the store logs messages."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, responder: Responder, port: int) -> None:
+        self.responder = responder
+        super().__init__(("127.0.0.1", port), _Handler)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that went away is no news; anything else is."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+    @property
+    def url(self) -> str:
+        """Where SCEP is."""
+        return f"http://127.0.0.1:{self.server_address[1]}{PATH}"
+
+
+@contextlib.contextmanager
+def serving(responder: Responder, port: int = 0) -> Iterator[str]:
+    """Serve in a thread until the block ends; yields the URL."""
+    server = _Server(responder, port)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield server.url
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _days(text: str) -> tuple[int, int]:
+    low, _, high = text.partition("-")
+    days = (int(low), int(high or low))
+    if not 1 <= days[0] <= days[1]:
+        raise ValueError
+    return days
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m scep.server",
+        description="A SCEP server on 127.0.0.1 for demos and tests; not a CA for production.",
+    )
+    parser.add_argument("--directory", type=Path, required=True, help="where the CA lives; made when missing")
+    parser.add_argument("--port", type=int, default=8080, help="0 takes a free one (default: %(default)s)")
+    parser.add_argument("--name", default="Fleetseal Demo CA", help="the CA's common name")
+    parser.add_argument(
+        "--days", type=_days, default=(365, 365), metavar="N[-M]", help="lifetime of certificates"
+    )
+    challenge = parser.add_mutually_exclusive_group()
+    challenge.add_argument("--challenge-file", type=Path, help="file with the challenge password")
+    challenge.add_argument("--challenge-env", metavar="NAME", help="environment variable with it")
+    parser.add_argument("--pending", type=int, default=0, metavar="N", help="answer PENDING N times first")
+    parser.add_argument("--fail-info", type=int, choices=range(5), help="refuse every request")
+    parser.add_argument("--delay", type=float, default=0, metavar="SECONDS", help="wait before each answer")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Serve until SIGTERM or Ctrl-C. Exit code 2 when it cannot start."""
+    options = _arguments()
+    try:
+        challenge = None
+        if options.challenge_file:
+            challenge = options.challenge_file.read_text().strip()
+        elif options.challenge_env:
+            challenge = os.environ[options.challenge_env]
+        options.directory.mkdir(parents=True, exist_ok=True)
+        authority = Authority.kept_in(
+            options.directory, options.name, now=datetime.now(UTC), validity_days=options.days
+        )
+        behavior = Behavior(pending=options.pending, fail_info=options.fail_info, delay=options.delay)
+        store = DirectoryStore(options.directory)
+        responder = Responder(authority, store=store, challenge=challenge, behavior=behavior)
+        server = _Server(responder, options.port)
+    except KeyError as error:
+        print(f"scep.server: the environment variable {error} is not set", file=sys.stderr)  # noqa: T201
+        return 2
+    except (OSError, ValueError) as error:
+        print(f"scep.server: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        # shutdown waits for the loop that this very thread runs
+        threading.Thread(target=server.shutdown).start()
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    print(f"SCEP at {server.url}, its CA certificate is {options.directory / 'ca.pem'}", flush=True)  # noqa: T201
+    with server:
+        server.serve_forever(poll_interval=0.1)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

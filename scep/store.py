@@ -1,0 +1,129 @@
+"""What the responder remembers: its transactions, and which messages came. In memory, or in a directory."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+if TYPE_CHECKING:
+    from scep.responder import Logged
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One transaction. `csr` and `certificate` are DER; `certificate` is None until it is issued."""
+
+    transaction_id: str
+    public_key_sha256: str
+    csr: bytes = field(repr=False)
+    pending_left: int = 0
+    certificate: bytes | None = None
+
+
+class Store(Protocol):
+    """Called by the responder under its lock."""
+
+    def find(self, transaction_id: str) -> Entry | None:
+        """The transaction, or None."""
+
+    def save(self, entry: Entry) -> None:
+        """Keep `entry` in place of the one with the same transaction ID."""
+
+    def log(self, message: Logged) -> None:
+        """Append to the log of messages."""
+
+    def messages(self) -> list[Logged]:
+        """The log of messages, oldest first."""
+
+
+class MemoryStore:
+    """Forgets everything with the process."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Entry] = {}
+        self._messages: list[Logged] = []
+
+    def find(self, transaction_id: str) -> Entry | None:
+        """The transaction, or None."""
+        return self._entries.get(transaction_id)
+
+    def save(self, entry: Entry) -> None:
+        """Keep `entry` in place of the one with the same transaction ID."""
+        self._entries[entry.transaction_id] = entry
+
+    def log(self, message: Logged) -> None:
+        """Append to the log of messages."""
+        self._messages.append(message)
+
+    def messages(self) -> list[Logged]:
+        """The log of messages, oldest first."""
+        return list(self._messages)
+
+
+class DirectoryStore(MemoryStore):
+    """Also keeps it in files, and goes on with them: transactions/ID.json, issued/SERIAL.pem, messages.jsonl.
+
+    A transaction's file holds its CSR, and with it the challenge password: mode 0600.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        self._transactions = directory / "transactions"
+        self._issued = directory / "issued"
+        self._log = directory / "messages.jsonl"
+        for folder in (self._transactions, self._issued):
+            folder.mkdir(parents=True, exist_ok=True)
+        for path in self._transactions.glob("*.json"):
+            stored = json.loads(path.read_text())
+            super().save(
+                Entry(
+                    transaction_id=stored["transaction_id"],
+                    public_key_sha256=stored["public_key_sha256"],
+                    csr=base64.b64decode(stored["csr"]),
+                    pending_left=stored["pending_left"],
+                    certificate=base64.b64decode(stored["certificate"]) if stored["certificate"] else None,
+                )
+            )
+
+    def save(self, entry: Entry) -> None:
+        """On the disk first: a certificate that was handed out is never forgotten."""
+        stored = asdict(entry) | {
+            "csr": base64.b64encode(entry.csr).decode(),
+            "certificate": base64.b64encode(entry.certificate).decode() if entry.certificate else None,
+        }
+        # a transaction ID is the client's choice and no file name
+        name = base64.urlsafe_b64encode(entry.transaction_id.encode()).decode()[:200]
+        _write(self._transactions / f"{name}.json", json.dumps(stored).encode())
+        if entry.certificate is not None:
+            certificate = x509.load_der_x509_certificate(entry.certificate)
+            pem = certificate.public_bytes(Encoding.PEM)
+            _write(self._issued / f"{certificate.serial_number:x}.pem", pem)
+        super().save(entry)
+
+    def log(self, message: Logged) -> None:
+        """Append a line to messages.jsonl."""
+        with self._log.open("a") as file:
+            file.write(json.dumps(asdict(message), default=_plain) + "\n")
+        super().log(message)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} does not belong into the log")
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Whole or not at all, with mode 0600."""
+    draft = path.with_suffix(".new")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
+    draft.replace(path)

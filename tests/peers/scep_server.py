@@ -1,0 +1,55 @@
+"""Debian's `scepserver` (micromdm/scep 2.1), a real SCEP server that this project did not write.
+
+It ignores transaction IDs, does not implement CertPoll (HTTP 500), signs replies with SHA-1 and encrypts them with
+single DES. It binds every interface and cannot be told otherwise: for tests only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.peers.process import free_port, is_listening, running
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A running scepserver."""
+
+    url: str
+    ca_path: Path
+    """PEM of the CA certificate."""
+    log: Path
+    depot: Path
+
+
+@contextlib.contextmanager
+def scep_server(directory: Path, challenge: str = "secret") -> Iterator[Peer]:
+    """A new CA and its server until the block ends. Raises RuntimeError, naming the Debian package."""
+    program = shutil.which("scepserver")
+    if program is None:
+        raise RuntimeError(
+            "the tests need a SCEP server: apt-get install scep (or scripts/install-debian-packages)"
+        )
+    depot, log, port = directory / "depot", directory / "scepserver.log", free_port()
+    subject = ("-organization", "Example", "-organizational_unit", "CA")
+    made = [program, "ca", "-init", "-depot", str(depot), *subject, "-keySize", "2048", "-years", "10"]
+    subprocess.run(made, check=True, capture_output=True, cwd=directory, timeout=30)
+    command = [program, "-depot", str(depot), "-port", str(port), "-challenge", challenge, "-debug"]
+    command += ["-allowrenew", "0", "-crtvalid", "365"]
+    with running(command, ready=lambda: is_listening(port), log=log, cwd=directory):
+        yield Peer(f"http://127.0.0.1:{port}/scep", depot / "ca.pem", log, depot)
+
+
+def issued(peer: Peer) -> list[Path]:
+    """The PEM files of what it issued."""
+    return sorted(path for path in peer.depot.glob("*.pem") if path.name != "ca.pem")
+
+
+def pkcs_requests(log: Path) -> int:
+    """How many PKCSReq messages the server read, by its own log."""
+    return log.read_text(errors="replace").count('scep_message_type="PKCSReq (19)"')
