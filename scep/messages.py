@@ -162,7 +162,9 @@ def build_reply(
     content = None
     if issued:
         recipient = envelope_for or request.signer
-        content = cms.envelop(cms.degenerate(issued), recipient=recipient, cipher=request.cipher)
+        # single DES is read but never sent (quirk 8)
+        cipher = ContentCipher.AES_128 if request.cipher is ContentCipher.DES else request.cipher
+        content = cms.envelop(cms.degenerate(issued), recipient=recipient, cipher=cipher)
     attributes = [
         _number(asn1.MESSAGE_TYPE, MessageType.CERT_REP),
         _number(asn1.PKI_STATUS, status),

@@ -29,7 +29,8 @@ from scep.store import Entry, MemoryStore, Store
 CAPABILITIES = b"AES\nPOSTPKIOperation\nSCEPStandard\nSHA-256\nSHA-512\n"
 MESSAGE_TYPE = "application/x-pki-message"
 
-_CIPHERS = frozenset({ContentCipher.AES_128, ContentCipher.AES_256, ContentCipher.TRIPLE_DES})
+# micromdm's scepclient sends DES whatever the server offers
+_CIPHERS = frozenset(ContentCipher)
 
 
 @dataclass(frozen=True, slots=True)

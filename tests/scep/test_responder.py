@@ -193,11 +193,11 @@ def test_many_at_once_get_different_serial_numbers(authority: Authority) -> None
 def test_the_real_scepclient_enrolls(authority: Authority, tmp_path: Path) -> None:
     program = shutil.which("scepclient")
     assert program, "the tests need Debian's package scep"
+    files = ("-private-key", "key.pem", "-certificate", "cert.pem")
     responder = Responder(authority, challenge=CHALLENGE)
     with serving(responder) as url:
         subprocess.run(
-            [program, "-server-url", url, "-challenge", CHALLENGE, "-cn", "real client"]
-            + ["-private-key", "key.pem", "-certificate", "cert.pem"],  # noqa: RUF005
+            [program, "-server-url", url, "-challenge", CHALLENGE, "-cn", "real client", *files],
             cwd=tmp_path,
             check=True,
             capture_output=True,
