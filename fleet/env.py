@@ -145,4 +145,4 @@ def read() -> Environment:
             lease_seconds=env.int("FLEETSEAL_LEASE_SECONDS", 60),
         )
     except ValueError as error:  # EnvError is one; an unreadable NAME_FILE is a plain one
-        raise ImproperlyConfigured(str(error)) from error
+        raise ImproperlyConfigured(str(error)) from None

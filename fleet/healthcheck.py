@@ -1,7 +1,8 @@
 """`python -I fleet/healthcheck.py`: what a container's HEALTHCHECK runs; exit status 0 when all is well.
 
-An http:// address must answer 200; a path must have been written within so many seconds. Needs neither curl
-nor the rest of Fleetseal; -I keeps this folder, with its logging.py, off the module path.
+An http:// address must answer 200; a file whose path begins like the given one must have been written
+within so many seconds. Needs neither curl nor the rest of Fleetseal; -I keeps this folder, with its
+logging.py, off the module path.
 """
 
 from __future__ import annotations
@@ -20,9 +21,14 @@ def problem_of(what: str, written_within: float) -> str:
         if what.startswith("http://"):
             with urllib.request.urlopen(what, timeout=4) as response:  # noqa: S310 - http only, see above
                 return "" if response.status == 200 else f"HTTP {response.status}"
-        age = time.time() - Path(what).stat().st_mtime
+        # Python's dbm, which beat writes, adds an ending of its own on some systems
+        path = Path(what)
+        written = max((file.stat().st_mtime for file in path.parent.glob(f"{path.name}*")), default=None)
     except OSError as error:  # urllib's errors are too
         return str(error)
+    if written is None:
+        return "there is no such file"
+    age = time.time() - written
     return "" if age <= written_within else f"not written for {age:.0f} s"
 
 

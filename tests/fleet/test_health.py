@@ -92,9 +92,10 @@ def test_the_container_healthcheck_tells_well_from_unwell(
     assert "refused" in capsys.readouterr().err
     file = tmp_path / "beat-schedule"
     assert healthcheck.main([str(file)]) == 1
-    file.touch()
+    written = tmp_path / "beat-schedule.dat"
+    written.touch()
     assert healthcheck.main([str(file)]) == 0
-    os.utime(file, (0, 0))
+    os.utime(written, (0, 0))
     assert healthcheck.main(["--written-within", "600", str(file)]) == 1
 
 
