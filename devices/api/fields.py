@@ -1,0 +1,77 @@
+"""How values come in: choices in any usual spelling, no field that nobody knows, no query per row."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import models
+from django.utils.translation import gettext as _
+from rest_framework import serializers
+from rest_framework.fields import empty
+
+
+def _plain(text: object) -> str:
+    return re.sub(r"[^a-z0-9]", "", str(text).lower())
+
+
+class LenientChoiceField(serializers.ChoiceField):
+    """Takes a choice as stored or as shown, in any case and punctuation: SHA-256, sha256; IEEE 802.1X."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """The stored value. Raises ValidationError, listing the choices."""
+        if data == "" and self.allow_blank:
+            return ""
+        wanted = _plain(data)
+        for value, label in self.choices.items():
+            if wanted and wanted in (_plain(value), _plain(label)):
+                return value
+        known = ", ".join(str(value) for value in self.choices)
+        raise serializers.ValidationError(
+            _("“%(value)s” is not a choice; choose one of %(known)s.") % {"value": data, "known": known}
+        )
+
+
+class CachedRelatedField(serializers.PrimaryKeyRelatedField[Any]):
+    """A reference by id that is looked up once per request, however many rows name it."""
+
+    def to_internal_value(self, data: Any) -> models.Model:
+        """The object. Raises ValidationError when there is none."""
+        known: dict[tuple[str, str], models.Model] = self.root.__dict__.setdefault("_related", {})
+        key = (self.source or "", repr(data))
+        if key not in known:
+            known[key] = super().to_internal_value(data)
+        return known[key]
+
+
+class StrictSerializer(serializers.ModelSerializer[Any]):
+    """Refuses names that it does not know. Read-only ones are ignored, so that GET, edit, PUT works.
+
+    What the model can check, the services check (`full_clean`), so uniqueness has no validators here.
+    """
+
+    serializer_choice_field = LenientChoiceField
+    serializer_related_field = CachedRelatedField
+
+    def run_validation(self, data: Any = empty) -> Any:
+        """Raise ValidationError with every unknown name, together with everything else that is wrong."""
+        unknown: dict[str, list[str]] = {}
+        if isinstance(data, Mapping):
+            unknown = {str(name): [self._unknown(str(name))] for name in data if str(name) not in self.fields}
+        try:
+            values = super().run_validation(data)
+        except serializers.ValidationError as error:
+            if isinstance(error.detail, dict):
+                raise serializers.ValidationError({**error.detail, **unknown}) from error
+            raise
+        if unknown:
+            raise serializers.ValidationError(unknown)
+        return values
+
+    def _unknown(self, name: str) -> str:
+        near = difflib.get_close_matches(name, [*self.fields], n=1)
+        if near:
+            return str(_("There is no such field. Did you mean “%s”?") % near[0])
+        return str(_("There is no such field. Known are: %s.") % ", ".join(self.fields))

@@ -1,0 +1,182 @@
+"""What the API shows and takes. Names are those of the models; secrets go in and never come out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from devices.api.fields import StrictSerializer
+from devices.enrollment.requests import SETTINGS_FIELDS
+from devices.models import (
+    PARAMETER_FIELDS,
+    Device,
+    DeviceGroup,
+    IssuanceRequest,
+    KeyAndCertificate,
+    ScepServer,
+    ScepSettings,
+)
+from devices.models.choices import StatusChoices
+
+DERIVED_FIELDS = ("status", "details", "status_at", "next_request_at", "expires_at")
+"""Columns of a device that its requests and keys make up."""
+
+
+def challenge_password() -> serializers.CharField:
+    """[Challenge Password]: write-only. Left out: as it is; empty: removed."""
+    return serializers.CharField(
+        write_only=True, required=False, allow_blank=True, trim_whitespace=False, max_length=255
+    )
+
+
+class DeviceGroupSerializer(StrictSerializer):
+    class Meta:
+        model = DeviceGroup
+        fields = ("id", "name", "time_zone", "maintenance_start", "maintenance_end")
+        extra_kwargs: dict[str, Any] = {"name": {"validators": []}}
+
+
+class ScepServerSerializer(StrictSerializer):
+    class Meta:
+        model = ScepServer
+        fields = (
+            "id",
+            "name",
+            "url",
+            "port",
+            "timeout",
+            "ca_identifier",
+            "ca_fingerprint",
+            "allow_sha1",
+            "allow_3des",
+            "allow_des_replies",
+            "max_requests_per_minute",
+            "max_requests_at_once",
+        )
+        extra_kwargs: dict[str, Any] = {"name": {"validators": []}}
+
+
+class DeviceSerializer(StrictSerializer):
+    status = serializers.ChoiceField(choices=StatusChoices.choices, read_only=True, allow_blank=True)
+
+    class Meta:
+        model = Device
+        fields = (
+            "id",
+            "name",
+            "host",
+            "serial_number",
+            "vendor",
+            "model",
+            "firmware",
+            "location",
+            "group",
+            "key_limit",
+            "tls_enabled",
+            "ieee_802_1x_enabled",
+            "ipsec_enabled",
+            "ipsec_destinations",
+            *DERIVED_FIELDS,
+        )
+        read_only_fields = DERIVED_FIELDS
+        validators: list[Any] = []
+        extra_kwargs: dict[str, Any] = {"name": {"validators": []}, "serial_number": {"validators": []}}
+
+
+class ScepSettingsSerializer(StrictSerializer):
+    challenge_password = challenge_password()
+    next_request_at = serializers.DateTimeField(source="device.next_request_at", read_only=True)
+
+    class Meta:
+        model = ScepSettings
+        fields = (
+            *SETTINGS_FIELDS,
+            "challenge_password",
+            "has_challenge_password",
+            "offset_seconds",
+            "next_request_at",
+        )
+        read_only_fields = ("has_challenge_password", "offset_seconds")
+
+
+class IssuedCertificateSerializer(serializers.ModelSerializer[KeyAndCertificate]):
+    """The certificate that a line of the log is about."""
+
+    key = serializers.IntegerField(source="pk", read_only=True)
+    pem = serializers.CharField(source="certificate", read_only=True)
+
+    class Meta:
+        model = KeyAndCertificate
+        fields = (
+            "key",
+            "name",
+            "subject",
+            "issuer",
+            "serial_number",
+            "not_before",
+            "not_after",
+            "fingerprint_sha256",
+            "pem",
+        )
+
+
+class IssuanceRequestSerializer(StrictSerializer):
+    """A line of the status log (R16, R17); writable are the parameters of a manual request (R4)."""
+
+    status = serializers.ChoiceField(choices=StatusChoices.choices, read_only=True)
+    certificate = IssuedCertificateSerializer(read_only=True, allow_null=True)
+    challenge_password = challenge_password()
+
+    class Meta:
+        model = IssuanceRequest
+        read_only_fields = (
+            "id",
+            "status",
+            "details",
+            "explanation",
+            "trigger",
+            "request_at",
+            "offset_seconds",
+            "started_at",
+            "completed_at",
+            "transaction_id",
+            "polls_left",
+            "server",
+            "certificate",
+        )
+        fields = (*read_only_fields, *PARAMETER_FIELDS, "challenge_password")
+
+
+class KeySerializer(serializers.ModelSerializer[KeyAndCertificate]):
+    """A key of the device's key store with its certificate; the private key has no way out."""
+
+    class Meta:
+        model = KeyAndCertificate
+        fields = (
+            "id",
+            "name",
+            "key_use",
+            "ipsec_destination",
+            "is_default",
+            "key_length",
+            "subject",
+            "issuer",
+            "serial_number",
+            "fingerprint_sha256",
+            "not_before",
+            "not_after",
+            "issued_at",
+            "delivered_at",
+            "verified_at",
+            "certificate",
+            "chain",
+        )
+
+
+class CredentialsSerializer(serializers.Serializer[Any]):
+    """What a token costs."""
+
+    username = serializers.CharField(write_only=True)
+    password = serializers.CharField(write_only=True, trim_whitespace=False)
+    token = serializers.CharField(read_only=True)

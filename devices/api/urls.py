@@ -1,0 +1,29 @@
+"""The addresses under /api/v1/."""
+
+from __future__ import annotations
+
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from rest_framework.routers import SimpleRouter
+
+from devices.api import views
+
+app_name = "api"
+
+router = SimpleRouter()
+router.register("scep-servers", views.ScepServerViewSet, basename="scep-server")
+router.register("device-groups", views.DeviceGroupViewSet, basename="device-group")
+router.register("devices", views.DeviceViewSet, basename="device")
+
+of_device = SimpleRouter()
+of_device.register("issuance-requests", views.IssuanceRequestViewSet, basename="issuance-request")
+of_device.register("keys", views.KeyViewSet, basename="key")
+
+urlpatterns = [
+    path("auth/token/", views.TokenView.as_view(), name="token"),
+    path("schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("docs/", SpectacularSwaggerView.as_view(url_name="api:schema"), name="docs"),
+    path("", include(router.urls)),
+    path("devices/<int:device_id>/scep-settings/", views.ScepSettingsView.as_view(), name="scep-settings"),
+    path("devices/<int:device_id>/", include(of_device.urls)),
+]

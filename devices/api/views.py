@@ -1,0 +1,216 @@
+"""The resources under /api/v1/. Reading is theirs; every change goes through a service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib.auth import authenticate
+from django.db.models import QuerySet
+from django.shortcuts import get_object_or_404
+from django.utils.translation import gettext as _
+from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework import mixins, status, viewsets
+from rest_framework.authtoken.models import Token
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer
+from rest_framework.throttling import ScopedRateThrottle
+from rest_framework.views import APIView
+
+from devices import inventory
+from devices.api.serializers import (
+    CredentialsSerializer,
+    DeviceGroupSerializer,
+    DeviceSerializer,
+    IssuanceRequestSerializer,
+    KeySerializer,
+    ScepServerSerializer,
+    ScepSettingsSerializer,
+)
+from devices.audit import Actor
+from devices.enrollment import requests
+from devices.filters import DeviceFilter, device_queryset
+from devices.models import (
+    AuditEvent,
+    Device,
+    DeviceGroup,
+    IssuanceRequest,
+    KeyAndCertificate,
+    ScepServer,
+    ScepSettings,
+)
+
+
+def actor_of(request: Request) -> Actor:
+    """Who calls, for the audit trail."""
+    return Actor.of(request.user, AuditEvent.Source.API, request.META.get("REMOTE_ADDR"))
+
+
+class TokenView(APIView):
+    """A token for other systems."""
+
+    permission_classes = (AllowAny,)
+    authentication_classes = ()
+    throttle_classes = (ScopedRateThrottle,)
+    throttle_scope = "token"
+
+    @extend_schema(request=CredentialsSerializer, responses=CredentialsSerializer)
+    def post(self, request: Request) -> Response:
+        """Exchange a user name and a password for the user's token."""
+        credentials = CredentialsSerializer(data=request.data)
+        credentials.is_valid(raise_exception=True)
+        user = authenticate(request._request, **credentials.validated_data)
+        if user is None:
+            raise AuthenticationFailed(_("No active account has this user name and password."))
+        token, _created = Token.objects.get_or_create(user=user)
+        return Response({"token": token.key})
+
+
+class ServiceViewSet(viewsets.ModelViewSet[Any]):
+    """Create, update and delete through the three services that a subclass names."""
+
+    create_service: Callable[..., Any]
+    update_service: Callable[..., Any]
+    delete_service: Callable[..., Any]
+
+    def perform_create(self, serializer: BaseSerializer[Any]) -> None:
+        """The service validates, stores and audits."""
+        serializer.instance = type(self).create_service(actor_of(self.request), **serializer.validated_data)
+
+    def perform_update(self, serializer: BaseSerializer[Any]) -> None:
+        """The service validates, stores and audits."""
+        serializer.instance = type(self).update_service(
+            actor_of(self.request), serializer.instance, **serializer.validated_data
+        )
+
+    def perform_destroy(self, instance: Any) -> None:
+        """The service refuses what is in use."""
+        type(self).delete_service(actor_of(self.request), instance)
+
+
+class DeviceGroupViewSet(ServiceViewSet):
+    """Device groups: a time zone and a maintenance window."""
+
+    queryset = DeviceGroup.objects.all()
+    serializer_class = DeviceGroupSerializer
+    orderings = ("name",)
+    create_service = staticmethod(inventory.create_group)
+    update_service = staticmethod(inventory.update_group)
+    delete_service = staticmethod(inventory.delete_group)
+
+
+class ScepServerViewSet(ServiceViewSet):
+    """SCEP servers: [Communication Settings] (R2, R3) and their allowance."""
+
+    queryset = ScepServer.objects.all()
+    serializer_class = ScepServerSerializer
+    orderings = ("name",)
+    create_service = staticmethod(inventory.create_server)
+    update_service = staticmethod(inventory.update_server)
+    delete_service = staticmethod(inventory.delete_server)
+
+
+class DeviceViewSet(ServiceViewSet):
+    """Devices. POST also takes a list: all of it or nothing."""
+
+    serializer_class = DeviceSerializer
+    filterset_class = DeviceFilter
+    orderings = ("name", "host", "serial_number", "model", "location", "status")
+    create_service = staticmethod(inventory.create_device)
+    update_service = staticmethod(inventory.update_device)
+    delete_service = staticmethod(inventory.delete_device)
+
+    def get_queryset(self) -> QuerySet[Device]:
+        """What lists show, in one query."""
+        return device_queryset()
+
+    @extend_schema(
+        request=DeviceSerializer(many=False),
+        description="One device, or a list of devices: all of the list is stored or nothing.",
+    )
+    def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """One device, or a list of them."""
+        if not isinstance(request.data, list):
+            return super().create(request, *args, **kwargs)
+        serializer = self.get_serializer(data=request.data, many=True, allow_empty=False)
+        serializer.is_valid(raise_exception=True)
+        serializer.instance = inventory.create_devices(actor_of(request), serializer.validated_data)
+        return Response(serializer.data, status=status.HTTP_201_CREATED)
+
+
+class ScepSettingsView(APIView):
+    """A device's [Settings for Certificate Issuance Auto Request] (R9 to R15)."""
+
+    @extend_schema(responses=ScepSettingsSerializer)
+    def get(self, request: Request, device_id: int) -> Response:
+        """The settings; of the challenge password only whether there is one."""
+        return self._response(self._settings(device_id))
+
+    @extend_schema(request=ScepSettingsSerializer, responses=ScepSettingsSerializer)
+    def put(self, request: Request, device_id: int) -> Response:
+        """Change settings; what is left out stays as it is, as with PATCH."""
+        return self._save(request, device_id)
+
+    @extend_schema(request=ScepSettingsSerializer, responses=ScepSettingsSerializer)
+    def patch(self, request: Request, device_id: int) -> Response:
+        """Change some settings; switching the timer on draws R10's offset and schedules the request."""
+        return self._save(request, device_id)
+
+    def _save(self, request: Request, device_id: int) -> Response:
+        settings = self._settings(device_id)
+        serializer = ScepSettingsSerializer(settings, data=request.data, partial=True)
+        serializer.is_valid(raise_exception=True)
+        requests.save_settings(actor_of(request), settings.device, **serializer.validated_data)
+        return self._response(self._settings(device_id))
+
+    def _settings(self, device_id: int) -> ScepSettings:
+        return get_object_or_404(ScepSettings.objects.select_related("device", "server"), device=device_id)
+
+    def _response(self, settings: ScepSettings) -> Response:
+        return Response(ScepSettingsSerializer(settings).data)
+
+
+class OfDeviceViewSet(viewsets.GenericViewSet[Any]):
+    """What belongs to the device in the URL; 404 when there is no such device."""
+
+    def get_device(self) -> Device:
+        """The device in the URL."""
+        return get_object_or_404(Device, pk=self.kwargs["device_id"])
+
+
+@extend_schema_view(
+    list=extend_schema(description="The status log: the last 20 requests, newest first (R16 to R18)."),
+)
+class IssuanceRequestViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, OfDeviceViewSet):
+    """A device's status log; POST sends a manual request (R4 to R8)."""
+
+    serializer_class = IssuanceRequestSerializer
+    orderings = ("-sequence",)
+    queryset = IssuanceRequest.objects.none()
+
+    def get_queryset(self) -> QuerySet[IssuanceRequest]:
+        """The lines of this device's log."""
+        return IssuanceRequest.objects.filter(device=self.get_device()).select_related("certificate")
+
+    @extend_schema(description="Send a manual request; what is left out takes its factory default.")
+    def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Send a manual request."""
+        serializer = self.get_serializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        made = requests.request_certificate(actor_of(request), self.get_device(), **serializer.validated_data)
+        return Response(self.get_serializer(made).data, status=status.HTTP_201_CREATED)
+
+
+class KeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, OfDeviceViewSet):
+    """The keys and certificates of a device."""
+
+    serializer_class = KeySerializer
+    orderings = ("-issued_at",)
+    queryset = KeyAndCertificate.objects.none()
+
+    def get_queryset(self) -> QuerySet[KeyAndCertificate]:
+        """This device's key store."""
+        return KeyAndCertificate.objects.filter(device=self.get_device())
