@@ -83,7 +83,7 @@ class Demo:
         if self.devices > self.memory.devices:
             made = max(self.memory.devices, 0)
             if self.devices > made:
-                say(f"Making {self.devices - made} demo devices ...")
+                say(f"Adding {self.devices - made} to the demo devices ...")
             seed(
                 made,
                 self.devices,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import zoneinfo
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from devices.models import Device, DeviceGroup, IssuanceRequest, ScepServer, Sce
 from fleet.demo import names
 from fleet.demo.__main__ import Memory, device_count
 from fleet.demo.seed import DemoCa, seed
+from tests.fleet.start import Start, processes
+from tests.peers.process import free_port, wait_until
 
 CA = DemoCa(port=40_001, challenge_password="the right one")
 
@@ -89,3 +93,21 @@ def test_the_ca_keeps_its_port(tmp_path: Path) -> None:
 def test_a_number_of_devices_out_of_range_is_refused_with_the_range(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="0 to 10000"):
         device_count(text)
+
+
+def test_from_an_empty_folder_to_certificates_and_on_with_the_same_ca(
+    start: Callable[..., Start], data_dir: Path
+) -> None:
+    first = start("fleet.demo", free_port(), "--devices", "3")
+    wait_until(lambda: "First certificate: mfp-" in first.said(), timeout=60, what="the first certificate")
+    first.process.send_signal(signal.SIGINT)
+    assert first.process.wait(20) == 0
+    assert processes(data_dir) == {}
+
+    second = start("fleet.demo", first.port, "--devices", "4")
+    assert "Adding 1 to the demo devices" in second.said()
+    [address] = {line for line in first.said().splitlines() if line.startswith("Demo CA: ")}
+    assert address in second.said()
+    second.process.terminate()
+    assert second.process.wait(20) == 0
+    assert processes(data_dir) == {}

@@ -9,104 +9,22 @@ import signal
 import stat
 import subprocess
 import sys
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from fleet import broker, embedded
-from tests.peers.process import free_port, stop, wait_until
-
-_ROOT = Path(__file__).resolve().parent.parent.parent
-
-
-def _environment(data_dir: Path, **more: str) -> dict[str, str]:
-    """Ours without the test session's own servers: the embedded program brings its own."""
-    ours = {key: value for key, value in os.environ.items() if key not in {"DATABASE_URL", "REDIS_URL"}}
-    return {**ours, "FLEETSEAL_DATA_DIR": str(data_dir), **more}
-
-
-def _processes(data_dir: Path) -> dict[int, str]:
-    """Every living process that was started with this data folder, with its command line."""
-    mark = f"FLEETSEAL_DATA_DIR={data_dir}".encode()
-    found = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if mark in (folder / "environ").read_bytes().split(b"\0"):
-                found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except OSError:  # ended meanwhile
-            continue
-    return found
-
-
-class Embedded:
-    """One start, with what it said."""
-
-    def __init__(self, data_dir: Path, port: int) -> None:
-        self.data_dir = data_dir
-        self.port = port
-        self.output = data_dir / f"output-{len([*data_dir.glob('output-*')])}"
-        with self.output.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "fleet.embedded", "--port", str(port)],
-                cwd=_ROOT,
-                env=_environment(data_dir),
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-
-    def wait_until_up(self) -> None:
-        wait_until(self._is_up, timeout=60, what="the embedded program being up")
-
-    def _is_up(self) -> bool:
-        if self.process.poll() is not None:
-            raise RuntimeError(self.said())
-        return "Ctrl-C ends everything" in self.said()
-
-    def said(self) -> str:
-        return self.output.read_text()
-
-    def get(self, path: str) -> tuple[int, str]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as response:
-            return response.status, response.read().decode()
-
-    def pid_of(self, words: str) -> int | None:
-        """The process whose command line has `words`."""
-        return next((pid for pid, line in _processes(self.data_dir).items() if words in line), None)
-
-
-@pytest.fixture
-def data_dir(tmp_path: Path) -> Path:
-    folder = tmp_path / "data"
-    (folder / "assets").mkdir(parents=True)
-    return folder
-
-
-Start = Callable[[int], Embedded]
-
-
-@pytest.fixture
-def start(data_dir: Path) -> Iterator[Start]:
-    """Starts the program on a port; ends what a failed test leaves."""
-    started: list[Embedded] = []
-
-    def begin(port: int) -> Embedded:
-        started.append(Embedded(data_dir, port))
-        started[-1].wait_until_up()
-        return started[-1]
-
-    yield begin
-    for one in started:
-        stop(one.process)
+from tests.fleet.start import ROOT, Start, environment, processes
+from tests.peers.process import free_port, wait_until
 
 
 def _refused(data_dir: Path, port: int) -> str:
     """What a start says that is refused."""
     result = subprocess.run(
         [sys.executable, "-m", "fleet.embedded", "--port", str(port)],
-        cwd=_ROOT,
-        env=_environment(data_dir),
+        cwd=ROOT,
+        env=environment(data_dir),
         capture_output=True,
         text=True,
         timeout=60,
@@ -117,9 +35,9 @@ def _refused(data_dir: Path, port: int) -> str:
 
 
 def test_from_an_empty_folder_to_the_end_and_on_with_the_same_data(
-    start: Start, data_dir: Path, tmp_path: Path
+    start: Callable[..., Start], data_dir: Path, tmp_path: Path
 ) -> None:
-    first = start(free_port())
+    first = start("fleet.embedded", free_port())
     assert first.get("/healthz") == (200, "ok\n")
     assert json.loads(first.get("/readyz")[1]) == {"database": "ok", "broker": "ok"}
     password = (data_dir / "admin_password").read_text()
@@ -144,14 +62,14 @@ def test_from_an_empty_folder_to_the_end_and_on_with_the_same_data(
 
     first.process.send_signal(signal.SIGINT)
     assert first.process.wait(20) == 0
-    assert _processes(data_dir) == {}
+    assert processes(data_dir) == {}
 
-    second = start(first.port)
+    second = start("fleet.embedded", first.port)
     assert password not in second.said()
     assert str(data_dir / "admin_password") in second.said()
     second.process.kill()
     second.process.wait()
-    wait_until(lambda: not _processes(data_dir), timeout=10, what="the end of every process after kill -9")
+    wait_until(lambda: not processes(data_dir), timeout=10, what="the end of every process after kill -9")
 
 
 def test_what_is_no_port_is_refused_by_the_command_line() -> None:
