@@ -31,7 +31,7 @@ class Session:
     """The folder and the servers of one test session."""
 
     def __init__(self) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="fleetseal-tests-"))
+        self.directory = Path()
         self._starter = ThreadPoolExecutor(2, thread_name_prefix="peers")
         self._starting: list[Future[Any]] = []
         self._started = contextlib.ExitStack()
@@ -41,6 +41,7 @@ class Session:
         database = os.environ.get("FLEETSEAL_TEST_DATABASE", "postgresql")
         if database not in {"postgresql", "sqlite"}:
             raise pytest.UsageError(f"FLEETSEAL_TEST_DATABASE: postgresql or sqlite, not {database!r}")
+        self.directory = Path(tempfile.mkdtemp(prefix="fleetseal-tests-"))
         # what the developer's shell says about another installation is none of the tests' business
         for name in [*os.environ]:
             if name.startswith("FLEETSEAL_") and name != "FLEETSEAL_TEST_DATABASE":
@@ -95,8 +96,8 @@ _session = Session()
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, object, object]:
     """Before pytest-django, which reads the settings in its own implementation of this hook."""
-    early_config.add_cleanup(_session.close)
     _session.prepare()
+    early_config.add_cleanup(_session.close)
     return (yield)
 
 
