@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.deployment.test_files import ROOT, SERVICES
+from tests.deployment.test_files import COPIED, ROOT, SERVICES
 from tests.peers import postgres, redis
 from tests.peers.process import free_port, running, wait_until
 
@@ -187,3 +188,19 @@ def test_without_its_secrets_a_container_stops_and_says_so(machine: Machine, tmp
     )
     assert result.returncode != 0
     assert "FLEETSEAL_ENCRYPTION_KEYS_FILE must be a readable file path" in result.stderr
+
+
+def test_what_the_image_holds_is_enough_for_the_program(machine: Machine, tmp_path: Path) -> None:
+    for source in COPIED:
+        if (ROOT / source).is_dir():
+            shutil.copytree(ROOT / source, tmp_path / source, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / source, tmp_path / source)
+    result = subprocess.run(
+        [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"],
+        env=machine.environment(SERVICES["web"]),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
