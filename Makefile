@@ -16,7 +16,7 @@ CATALOGS := $(wildcard fleet/locale/*/LC_MESSAGES/*.po)
 COMPILED := $(CATALOGS:.po=.mo)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run setup assets messages test test-sqlite check clean
+.PHONY: help demo run setup assets messages test check clean
 .DELETE_ON_ERROR:
 
 help: ## say what there is
@@ -68,12 +68,15 @@ messages: $(COMPILED) ## compile the translations
 %.mo: %.po $(VENV)/.runtime
 	@$(BIN)/pybabel --quiet compile -i $< -o $@
 
+# these run the whole program, on SQLite in both passes
+NOT_TWICE := $(addprefix --ignore tests/fleet/,test_embedded.py test_demo.py test_supervisor.py)
+
 # --- tests and checks ----------------------------------------------------------------------------------
 
 test: $(VENV)/.development assets messages ## run every test: on PostgreSQL, then what depends on it on SQLite
 	@scripts/install-debian-packages
 	$(BIN)/python -m pytest
-	FLEETSEAL_TEST_DATABASE=sqlite $(BIN)/python -m pytest -m "not browser" tests/devices tests/fleet
+	FLEETSEAL_TEST_DATABASE=sqlite $(BIN)/python -m pytest -m "not browser" tests/devices tests/fleet $(NOT_TWICE)
 
 check: $(VENV)/.development messages ## ruff, mypy, import contracts, migrations, deployment settings, translations
 	$(BIN)/ruff check .
