@@ -20,8 +20,7 @@ ENV FLEETSEAL_DATA_DIR=/build
 RUN python -m fleet.assets \
  && pybabel --quiet compile --directory fleet/locale --domain django \
  && python manage.py collectstatic --no-input --verbosity 0 \
- && find fleet/locale -name '*.po' -delete \
- && rm -rf fleet/assets/node_modules
+ && find fleet/locale -name '*.po' -delete
 
 FROM python:3.11-slim-bookworm
 LABEL org.opencontainers.image.title="Fleetseal" \

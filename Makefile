@@ -58,7 +58,7 @@ $(VENV)/.development: $(VENV)/.runtime requirements-dev.txt
 
 assets: $(ASSETS)/.built ## fetch and build the pages' third-party assets into var/assets
 
-$(ASSETS)/.built: fleet/assets/package-lock.json $(VENV)/.runtime
+$(ASSETS)/.built: fleet/assets/package-lock.json fleet/assets/__main__.py $(VENV)/.runtime
 	@echo "Building the pages' assets (once) ..."
 	@FLEETSEAL_DATA_DIR=var $(BIN)/python -m fleet.assets
 	@touch $@
