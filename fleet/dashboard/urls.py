@@ -1,3 +1,35 @@
-"""The pages."""
+"""The addresses of the pages."""
 
-urlpatterns: list[object] = []
+from __future__ import annotations
+
+from django.contrib.auth.decorators import login_not_required
+from django.contrib.auth.views import LoginView, LogoutView
+from django.urls import path
+from django.views.i18n import set_language
+
+from fleet.dashboard.views import devices, enrollment, servers, start
+
+urlpatterns = [
+    path("sign-in/", LoginView.as_view(template_name="dashboard/sign_in.html"), name="sign-in"),
+    path("sign-out/", LogoutView.as_view(), name="sign-out"),
+    path("language/", login_not_required(set_language), name="set_language"),
+    path("", start.start, name="start"),
+    path("overview/", start.overview, name="overview"),
+    path("devices/", devices.device_list, name="device-list"),
+    path("devices/add/", devices.device_add, name="device-add"),
+    path("devices/<int:device_id>/", devices.device_detail, name="device-detail"),
+    path("devices/<int:device_id>/state/", devices.device_state, name="device-state"),
+    path("devices/<int:device_id>/edit/", devices.device_edit, name="device-edit"),
+    path("devices/<int:device_id>/delete/", devices.device_delete, name="device-delete"),
+    path("devices/<int:device_id>/settings/", enrollment.scep_settings, name="device-settings"),
+    path("devices/<int:device_id>/request/", enrollment.manual_request, name="device-request"),
+    path("devices/<int:device_id>/keys/<int:key_id>.pem", devices.certificate, name="certificate"),
+    path("scep-servers/", servers.server_list, name="server-list"),
+    path("scep-servers/add/", servers.server_add, name="server-add"),
+    path("scep-servers/<int:server_id>/edit/", servers.server_edit, name="server-edit"),
+    path("scep-servers/<int:server_id>/delete/", servers.server_delete, name="server-delete"),
+    path("device-groups/", servers.group_list, name="group-list"),
+    path("device-groups/add/", servers.group_add, name="group-add"),
+    path("device-groups/<int:group_id>/edit/", servers.group_edit, name="group-edit"),
+    path("device-groups/<int:group_id>/delete/", servers.group_delete, name="group-delete"),
+]

@@ -1,0 +1,308 @@
+"""Forms. Labels, help and ranges come from the models; saving is the services' business.
+
+A form's model instance is a copy that is never saved: services get the cleaned values.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from devices.enrollment.requests import SETTINGS_FIELDS
+from devices.errors import Conflict
+from devices.models import PARAMETER_FIELDS, Device, DeviceGroup, IssuanceRequest, ScepServer, ScepSettings
+
+if TYPE_CHECKING:
+    _ModelForm = forms.ModelForm[Any]
+else:  # generic in the type stubs only
+    _ModelForm = forms.ModelForm
+
+Section = tuple[Any, tuple[str, ...]]
+
+
+class LocalDateTimeInput(forms.DateTimeInput):
+    """The browser's own date and time field, in the time zone that is active."""
+
+    input_type = "datetime-local"
+
+    def __init__(self) -> None:
+        super().__init__(format="%Y-%m-%dT%H:%M:%S", attrs={"step": "1"})
+
+
+class ServiceForm(_ModelForm):
+    """A form over one model whose values go to a service."""
+
+    sections: tuple[Section, ...] = ()
+
+    def __init__(self, data: Any = None, *, instance: Any = None) -> None:
+        super().__init__(data, instance=copy.copy(instance) if instance else None)
+        for field in self.fields.values():
+            field.widget.attrs.setdefault("class", self._css_class(field.widget))
+
+    @staticmethod
+    def _css_class(widget: forms.Widget) -> str:
+        match widget:
+            case forms.CheckboxInput():
+                return "form-check-input"
+            case forms.Select():
+                return "form-select"
+        return "form-control"
+
+    def in_sections(self) -> Iterator[tuple[Any, list[forms.BoundField]]]:
+        """Title and fields of each section, for the template."""
+        for title, names in self.sections or ((None, tuple(self.fields)),):
+            yield title, [self[name] for name in names if name in self.fields]
+
+    def values(self) -> dict[str, Any]:
+        """What the service gets. A disabled field is somebody else's to change."""
+        return {name: value for name, value in self.cleaned_data.items() if not self.fields[name].disabled}
+
+    def submit(self, service: Callable[..., Any]) -> Any:
+        """Call `service(**values)`; None when it refused, with the reasons at their fields."""
+        if not self.is_valid():
+            return None
+        try:
+            return service(**self.values())
+        except ValidationError as error:
+            for name, messages in error.message_dict.items():
+                self.add_error(name if name in self.fields else None, messages)
+        except Conflict as conflict:
+            self.add_error(None, str(conflict))
+        return None
+
+    def validate_unique(self) -> None:
+        """The services check what is unique, once."""
+
+    @property
+    def problems(self) -> Any:
+        """What is wrong with the whole."""
+        return self.errors.get(NON_FIELD_ERRORS, [])
+
+
+class DeviceForm(ServiceForm):
+    """A device's own data."""
+
+    ipsec_destinations = forms.CharField(
+        label=_("IPSec destinations"),
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 3}),
+        help_text=_("One name per line."),
+    )
+
+    sections = (
+        (_("Device"), ("name", "host", "serial_number", "vendor", "model", "firmware", "location", "group")),
+        (_("Key store"), ("key_limit",)),
+        (
+            _("Functions of the device"),
+            ("tls_enabled", "ieee_802_1x_enabled", "ipsec_enabled", "ipsec_destinations"),
+        ),
+    )
+
+    class Meta:
+        model = Device
+        fields = (
+            "name",
+            "host",
+            "serial_number",
+            "vendor",
+            "model",
+            "firmware",
+            "location",
+            "group",
+            "key_limit",
+            "tls_enabled",
+            "ieee_802_1x_enabled",
+            "ipsec_enabled",
+            "ipsec_destinations",
+        )
+
+    def __init__(self, data: Any = None, *, instance: Device | None = None) -> None:
+        super().__init__(data, instance=instance)
+        if instance is not None:
+            self.initial["ipsec_destinations"] = "\n".join(instance.ipsec_destinations)
+
+    def clean_ipsec_destinations(self) -> list[str]:
+        """The lines as a list."""
+        lines = self.cleaned_data["ipsec_destinations"].splitlines()
+        return [line.strip() for line in lines if line.strip()]
+
+
+class DeviceGroupForm(ServiceForm):
+    """A device group."""
+
+    class Meta:
+        model = DeviceGroup
+        fields = ("name", "time_zone", "maintenance_start", "maintenance_end")
+        widgets = {
+            "maintenance_start": forms.TimeInput(attrs={"type": "time"}, format="%H:%M"),
+            "maintenance_end": forms.TimeInput(attrs={"type": "time"}, format="%H:%M"),
+        }
+
+
+class ScepServerForm(ServiceForm):
+    """A SCEP server."""
+
+    sections = (
+        (_("Communication Settings"), ("name", "url", "port", "timeout")),
+        (_("Certification authority"), ("ca_identifier", "ca_fingerprint")),
+        (_("Allowance"), ("max_requests_per_minute", "max_requests_at_once")),
+        (_("Older servers"), ("allow_sha1", "allow_3des", "allow_des_replies")),
+    )
+
+    class Meta:
+        model = ScepServer
+        fields = (
+            "name",
+            "url",
+            "port",
+            "timeout",
+            "ca_identifier",
+            "ca_fingerprint",
+            "max_requests_per_minute",
+            "max_requests_at_once",
+            "allow_sha1",
+            "allow_3des",
+            "allow_des_replies",
+        )
+
+
+class ParametersForm(ServiceForm):
+    """[Settings for Key and Certificate To Be Issued] (R4): the same fields for settings and requests."""
+
+    challenge_password = forms.CharField(
+        label=_("Challenge Password"),
+        required=False,
+        strip=False,
+        max_length=255,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+    )
+    ipsec_destination = forms.ChoiceField(label=_("IPSec destination"), required=False)
+
+    parameter_section: Section = (
+        _("Settings for Key and Certificate To Be Issued"),
+        (
+            "key_name",
+            "signature_algorithm",
+            "key_length",
+            "organization",
+            "common_name",
+            "challenge_password",
+            "remove_challenge_password",
+            "key_use",
+            "ipsec_destination",
+        ),
+    )
+
+    def __init__(self, data: Any = None, *, device: Device, instance: Any = None) -> None:
+        super().__init__(data, instance=instance)
+        self.device = device
+        destination = self.fields["ipsec_destination"]
+        if isinstance(destination, forms.ChoiceField):
+            destination.choices = [("", "---------"), *((name, name) for name in device.ipsec_destinations)]
+        destination.help_text = (
+            gettext("For a key whose use is IPSec.")
+            if device.ipsec_destinations
+            else gettext("This device has no IPSec destinations yet; enter them in the device's data.")
+        )
+        self.fields["common_name"].widget.attrs["placeholder"] = device.host
+        self.fields["key_use"].help_text = self._functions_off(device)
+
+    @staticmethod
+    def _functions_off(device: Device) -> str:
+        """R6: which functions a key can be assigned to although they are off."""
+        functions = [
+            ("TLS", device.tls_enabled),
+            ("IEEE 802.1X", device.ieee_802_1x_enabled),
+            ("IPSec", device.ipsec_enabled),
+        ]
+        off = [name for name, is_on in functions if not is_on]
+        if not off:
+            return gettext("Anything but None assigns the new key to that function.")
+        return gettext(
+            "Anything but None assigns the new key to that function. Off on this device: %(functions)s. "
+            "The key is assigned all the same, and the function is not switched on."
+        ) % {"functions": ", ".join(off)}
+
+
+class ManualRequestForm(ParametersForm):
+    """[Certificate Issuance Request] (R4). Nothing of it is kept (R8)."""
+
+    sections = (ParametersForm.parameter_section,)
+
+    class Meta:
+        model = IssuanceRequest
+        fields = PARAMETER_FIELDS
+
+    def values(self) -> dict[str, Any]:
+        """The empty password is none."""
+        values = super().values()
+        return values if values["challenge_password"] else values | {"challenge_password": ""}
+
+
+class ScepSettingsForm(ParametersForm):
+    """[Settings for Certificate Issuance Auto Request] (R9 to R15)."""
+
+    remove_challenge_password = forms.BooleanField(
+        label=_("Remove the stored challenge password"), required=False
+    )
+
+    sections = (
+        (_("Communication Settings"), ("server",)),
+        (_("Timer"), ("timer_enabled", "request_start_at", "auto_adjust")),
+        (
+            _("Perform Polling When Communication Error Occurs or When Issuance Request Is Deferred"),
+            ("polling_count", "polling_interval_seconds"),
+        ),
+        (_("Send Periodic Issuance Requests"), ("request_interval_days",)),
+        (_("After acquiring the certificate"), ("auto_restart", "delete_old_key")),
+        ParametersForm.parameter_section,
+    )
+
+    class Meta:
+        model = ScepSettings
+        fields = SETTINGS_FIELDS
+        widgets = {"request_start_at": LocalDateTimeInput()}
+
+    def __init__(self, data: Any = None, *, device: Device, instance: ScepSettings) -> None:
+        super().__init__(data, device=device, instance=instance)
+        self.fields["server"].required = False
+        zone = device.group.time_zone if device.group else gettext("the site's time zone")
+        self.fields["request_start_at"].help_text = gettext("In the time zone of the device: %(zone)s.") % {
+            "zone": zone
+        }
+        if instance.timer_enabled:
+            self.fields["server"].disabled = True
+            self.fields["server"].help_text = gettext(
+                "Cannot be updated while the timer is on (switch the timer off, save, then choose the server)."
+            )
+        if instance.has_challenge_password:
+            self.fields["challenge_password"].widget.attrs["placeholder"] = "••••••••"
+            self.fields["challenge_password"].help_text = gettext(
+                "A challenge password is stored. Leave this empty to keep it."
+            )
+        else:
+            del self.fields["remove_challenge_password"]
+
+    def clean(self) -> dict[str, Any] | None:
+        """One or the other."""
+        cleaned = super().clean()
+        if self.cleaned_data.get("remove_challenge_password") and self.cleaned_data.get("challenge_password"):
+            self.add_error(
+                "remove_challenge_password",
+                _("Either enter a new challenge password or remove the stored one."),
+            )
+        return cleaned
+
+    def values(self) -> dict[str, Any]:
+        """Without a new password and without the wish to remove the old one, it stays as it is."""
+        values = super().values()
+        remove = values.pop("remove_challenge_password", False)
+        if not values["challenge_password"] and not remove:
+            del values["challenge_password"]
+        return values

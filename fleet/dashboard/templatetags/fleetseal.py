@@ -1,0 +1,102 @@
+"""Small helpers of the templates."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django import template
+from django.contrib.humanize.templatetags.humanize import naturaltime
+from django.template.defaultfilters import date
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+
+from devices.models.choices import StatusChoices
+
+register = template.Library()
+
+COLORS = {
+    StatusChoices.TO_BE_PROCESSED: "blue",
+    StatusChoices.PROCESSING: "yellow",
+    StatusChoices.ERROR: "red",
+    StatusChoices.SUCCESSFUL: "green",
+}
+
+
+@register.filter
+def status_badge(status: str) -> SafeString:
+    """The manual's [Status] with a colored dot; the words carry the meaning."""
+    if not status:
+        return format_html('<span class="text-secondary">{}</span>', gettext("No request yet"))
+    choice = StatusChoices(status)
+    moving = " status-dot-animated" if choice is StatusChoices.PROCESSING else ""
+    return format_html(
+        '<span class="status status-{}"><span class="status-dot{}" aria-hidden="true"></span>{}</span>',
+        COLORS[choice],
+        moving,
+        choice.label,
+    )
+
+
+@register.filter
+def moment(value: datetime | None) -> str | SafeString:
+    """Date and time in the active time zone, and how far away it is on hovering."""
+    if value is None:
+        return "–"  # noqa: RUF001
+    local = timezone.localtime(value)
+    text = date(local, "j M Y, H:i:s")
+    return format_html(
+        '<time datetime="{}" title="{}" class="text-nowrap">{}</time>',
+        value.isoformat(),
+        naturaltime(value),
+        text,
+    )
+
+
+@register.filter
+def away(value: datetime | None) -> str | SafeString:
+    """How far away it is, and date and time on hovering."""
+    if value is None:
+        return "–"  # noqa: RUF001
+    text = date(timezone.localtime(value), "j M Y, H:i:s")
+    return format_html(
+        '<time datetime="{}" title="{}" class="text-nowrap">{}</time>',
+        value.isoformat(),
+        text,
+        naturaltime(value),
+    )
+
+
+@register.filter
+def localized(text: str) -> str:
+    """A stored sentence of ours in the reader's language; the SCEP server's own words stay as they are."""
+    return gettext(text) if text else ""
+
+
+@register.simple_tag(takes_context=True)
+def sort_header(context: dict[str, Any], name: str, label: str) -> SafeString:
+    """A column's head that sorts by it; once more turns the order round."""
+    current = context["ordering"]
+    query = context["request"].GET.copy()
+    query.pop("page", None)
+    query["ordering"] = f"-{name}" if current == name else name
+    state, arrow = {name: ("ascending", "↑"), f"-{name}": ("descending", "↓")}.get(current, ("none", ""))
+    return format_html(
+        '<th scope="col" aria-sort="{}"><a class="table-sort-link" href="?{}" hx-get="?{}">{}'
+        '<span aria-hidden="true"> {}</span></a></th>',
+        state,
+        query.urlencode(),
+        query.urlencode(),
+        label,
+        arrow,
+    )
+
+
+@register.simple_tag(takes_context=True)
+def page_query(context: dict[str, Any], page: int) -> str:
+    """The query of another page of the same list."""
+    query = context["request"].GET.copy()
+    query["page"] = str(page)
+    return str(query.urlencode())

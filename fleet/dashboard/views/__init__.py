@@ -1,0 +1,1 @@
+"""The pages: what they show, and which service a form goes to."""

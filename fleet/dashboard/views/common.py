@@ -1,0 +1,99 @@
+"""What several pages share: who acts, who may, and the one way a form is shown and saved."""
+
+from __future__ import annotations
+
+import zoneinfo
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec
+
+from django.contrib import messages
+from django.core.paginator import Page, Paginator
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_http_methods
+
+from devices.access import require_administrator
+from devices.audit import Actor
+from devices.errors import Conflict
+from devices.models import AuditEvent, Device
+from fleet.dashboard.forms import ServiceForm
+
+P = ParamSpec("P")
+PAGE_SIZE = 50
+
+
+def actor_of(request: HttpRequest) -> Actor:
+    """Who acts, for the audit trail."""
+    return Actor.of(request.user, AuditEvent.Source.DASHBOARD, request.META.get("REMOTE_ADDR"))
+
+
+def for_administrators(
+    view: Callable[Concatenate[HttpRequest, P], HttpResponse],
+) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
+    """R1: everybody else gets 403, whatever the page showed them. GET shows a form, POST sends it."""
+
+    @require_http_methods(["GET", "HEAD", "POST"])
+    @wraps(view)
+    def checked(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        require_administrator(request.user)
+        return view(request, *args, **kwargs)
+
+    return checked
+
+
+def device_time(device: Device) -> AbstractContextManager[None]:
+    """Shows and reads times in the time zone of the device's group."""
+    zone = zoneinfo.ZoneInfo(device.group.time_zone) if device.group else timezone.get_default_timezone()
+    return timezone.override(zone)
+
+
+def page_of(request: HttpRequest, queryset: QuerySet[Any]) -> Page[Any]:
+    """The page that the query parameter `page` asks for; the nearest one when there is no such page."""
+    return Paginator(queryset, PAGE_SIZE).get_page(request.GET.get("page"))
+
+
+def form_page(
+    request: HttpRequest,
+    form: ServiceForm,
+    service: Callable[..., Any],
+    *,
+    title: str,
+    back: str,
+    done: str,
+    submit: str = "",
+    note: str = "",
+    then: Callable[[Any], str] | None = None,
+) -> HttpResponse:
+    """Show `form`, or send its values to `service` and go on to `then(result)`, by default to `back`."""
+    if request.method == "POST":
+        result = form.submit(service)
+        if result is not None:
+            messages.success(request, done)
+            return redirect(then(result) if then else back)
+    context = {"form": form, "title": title, "back": back, "submit": submit or _("Save"), "note": note}
+    return render(request, "dashboard/form.html", context, status=422 if form.errors else 200)
+
+
+def delete_page(
+    request: HttpRequest, thing: Any, service: Callable[..., None], *, question: str, back: str, then: str
+) -> HttpResponse:
+    """Ask, then delete by `service`; a refusal is shown on the page."""
+    problem = ""
+    if request.method == "POST":
+        name = str(thing)
+        try:
+            service(actor_of(request), thing)
+        except Conflict as conflict:
+            problem = str(conflict)
+        else:
+            messages.success(request, _("%(name)s was deleted.") % {"name": name})
+            return redirect(then)
+    context = {"title": _("Delete %(name)s") % {"name": thing}, "question": question, "back": back}
+    return render(
+        request, "dashboard/delete.html", context | {"problem": problem}, status=409 if problem else 200
+    )

@@ -1,0 +1,131 @@
+"""The list of devices, one device, and its own data."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_safe
+
+from devices import inventory
+from devices.filters import DEVICE_ORDERINGS, DeviceFilter, device_queryset
+from devices.models import Device, IssuanceRequest, KeyAndCertificate
+from fleet.dashboard.forms import DeviceForm
+from fleet.dashboard.views.common import (
+    actor_of,
+    delete_page,
+    device_time,
+    for_administrators,
+    form_page,
+    page_of,
+)
+
+
+@require_safe
+def device_list(request: HttpRequest) -> HttpResponse:
+    """Search, filter, sort, page; htmx gets the table alone."""
+    ordering = request.GET.get("ordering", "name")
+    if ordering.lstrip("-") not in DEVICE_ORDERINGS:
+        ordering = "name"
+    found = DeviceFilter(request.GET, device_queryset())
+    devices = found.qs if found.is_valid() else device_queryset().none()
+    context = {
+        "filter": found,
+        "ordering": ordering,
+        "page": page_of(request, devices.order_by(ordering, "pk")),
+        "is_filtered": any(found.form.cleaned_data.values()) if found.is_valid() else True,
+    }
+    template = (
+        "dashboard/_device_table.html" if request.headers.get("HX-Request") else "dashboard/devices.html"
+    )
+    response = render(request, template, context)
+    response["Vary"] = "HX-Request"
+    return response
+
+
+@require_safe
+def device_detail(request: HttpRequest, device_id: int) -> HttpResponse:
+    """One device: settings, keys and certificates, status log."""
+    return _device(request, device_id, "dashboard/device.html")
+
+
+@require_safe
+def device_state(request: HttpRequest, device_id: int) -> HttpResponse:
+    """The part of the device's page that updates itself."""
+    return _device(request, device_id, "dashboard/_device_state.html")
+
+
+def _device(request: HttpRequest, device_id: int, template: str) -> HttpResponse:
+    device = get_object_or_404(device_queryset(), pk=device_id)
+    lines = list(IssuanceRequest.objects.filter(device=device).select_related("certificate", "server"))
+    context = {
+        "device": device,
+        "settings": device.scep_settings,
+        "lines": lines,
+        "has_open_request": any(line.completed_at is None for line in lines),
+        "keys": KeyAndCertificate.objects.filter(device=device),
+    }
+    with device_time(device):
+        return render(request, template, context)
+
+
+@require_safe
+def certificate(request: HttpRequest, device_id: int, key_id: int) -> HttpResponse:
+    """A certificate with its chain, as PEM."""
+    key = get_object_or_404(KeyAndCertificate, pk=key_id, device=device_id)
+    response = HttpResponse(key.certificate + key.chain, content_type="application/x-pem-file")
+    response["Content-Disposition"] = f'attachment; filename="certificate-{key.serial_number}.pem"'
+    return response
+
+
+@for_administrators
+def device_add(request: HttpRequest) -> HttpResponse:
+    """A new device."""
+    return form_page(
+        request,
+        DeviceForm(request.POST or None),
+        partial(inventory.create_device, actor_of(request)),
+        title=_("Add a device"),
+        back=reverse("device-list"),
+        done=_("The device was added. Choose its SCEP server and timer in its settings."),
+        then=_page_of_device,
+    )
+
+
+@for_administrators
+def device_edit(request: HttpRequest, device_id: int) -> HttpResponse:
+    """A device's own data."""
+    device = get_object_or_404(Device, pk=device_id)
+    return form_page(
+        request,
+        DeviceForm(request.POST or None, instance=device),
+        partial(inventory.update_device, actor_of(request), device),
+        title=_("Edit %(name)s") % {"name": device},
+        back=_page_of_device(device),
+        done=_("The device was updated."),
+        then=_page_of_device,
+    )
+
+
+@for_administrators
+def device_delete(request: HttpRequest, device_id: int) -> HttpResponse:
+    """Ask, then delete."""
+    device = get_object_or_404(Device, pk=device_id)
+    return delete_page(
+        request,
+        device,
+        inventory.delete_device,
+        question=_(
+            "The device's settings, its status log and its keys and certificates are deleted here. "
+            "Nothing changes on the device itself, and its audit trail is kept."
+        ),
+        back=_page_of_device(device),
+        then="device-list",
+    )
+
+
+def _page_of_device(device: Device) -> str:
+    return reverse("device-detail", args=[device.pk])

@@ -1,0 +1,113 @@
+"""SCEP servers and device groups."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from django.db.models import Count, Q
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_safe
+
+from devices import inventory
+from devices.models import DeviceGroup, ScepServer
+from fleet.dashboard.forms import DeviceGroupForm, ScepServerForm
+from fleet.dashboard.views.common import actor_of, delete_page, for_administrators, form_page, page_of
+
+
+@require_safe
+def server_list(request: HttpRequest) -> HttpResponse:
+    """Every SCEP server with the number of devices that use it."""
+    servers = ScepServer.objects.annotate(
+        devices=Count("settings"), timers_on=Count("settings", filter=Q(settings__timer_enabled=True))
+    )
+    return render(request, "dashboard/servers.html", {"page": page_of(request, servers.order_by("name"))})
+
+
+@for_administrators
+def server_add(request: HttpRequest) -> HttpResponse:
+    """A new SCEP server."""
+    return form_page(
+        request,
+        ScepServerForm(request.POST or None),
+        partial(inventory.create_server, actor_of(request)),
+        title=_("Add a SCEP server"),
+        back=reverse("server-list"),
+        done=_("The SCEP server was added."),
+    )
+
+
+@for_administrators
+def server_edit(request: HttpRequest, server_id: int) -> HttpResponse:
+    """[Communication Settings] and allowance; R3 may refuse."""
+    server = get_object_or_404(ScepServer, pk=server_id)
+    return form_page(
+        request,
+        ScepServerForm(request.POST or None, instance=server),
+        partial(inventory.update_server, actor_of(request), server),
+        title=_("Edit %(name)s") % {"name": server},
+        back=reverse("server-list"),
+        done=_("The SCEP server was updated."),
+    )
+
+
+@for_administrators
+def server_delete(request: HttpRequest, server_id: int) -> HttpResponse:
+    """Ask, then delete."""
+    return delete_page(
+        request,
+        get_object_or_404(ScepServer, pk=server_id),
+        inventory.delete_server,
+        question=_("Only a server that no device uses can be deleted."),
+        back=reverse("server-list"),
+        then="server-list",
+    )
+
+
+@require_safe
+def group_list(request: HttpRequest) -> HttpResponse:
+    """Every device group with its number of devices."""
+    groups = DeviceGroup.objects.annotate(size=Count("devices"))
+    return render(request, "dashboard/groups.html", {"page": page_of(request, groups.order_by("name"))})
+
+
+@for_administrators
+def group_add(request: HttpRequest) -> HttpResponse:
+    """A new device group."""
+    return form_page(
+        request,
+        DeviceGroupForm(request.POST or None),
+        partial(inventory.create_group, actor_of(request)),
+        title=_("Add a device group"),
+        back=reverse("group-list"),
+        done=_("The device group was added."),
+    )
+
+
+@for_administrators
+def group_edit(request: HttpRequest, group_id: int) -> HttpResponse:
+    """A device group."""
+    group = get_object_or_404(DeviceGroup, pk=group_id)
+    return form_page(
+        request,
+        DeviceGroupForm(request.POST or None, instance=group),
+        partial(inventory.update_group, actor_of(request), group),
+        title=_("Edit %(name)s") % {"name": group},
+        back=reverse("group-list"),
+        done=_("The device group was updated."),
+    )
+
+
+@for_administrators
+def group_delete(request: HttpRequest, group_id: int) -> HttpResponse:
+    """Ask, then delete."""
+    return delete_page(
+        request,
+        get_object_or_404(DeviceGroup, pk=group_id),
+        inventory.delete_group,
+        question=_("Only an empty group can be deleted."),
+        back=reverse("group-list"),
+        then="group-list",
+    )
