@@ -1,0 +1,177 @@
+"""Forms: what is entered reaches the service, and what is wrong is said at its field."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from devices.models import AuditEvent, Device, DeviceGroup, IssuanceRequest, ScepServer, ScepSettings
+from tests.devices.factories import CHALLENGE, make_device, make_server, make_timed_device
+
+pytestmark = pytest.mark.django_db
+
+
+def entered(page: str) -> dict[str, str]:
+    """What a browser would send from the form on `page`, unchanged."""
+    form = page[page.index('<form method="post" class="card"') :]
+    data = {}
+    for tag in re.findall(r"<input[^>]*>", form):
+        name, value = re.search(r'name="([^"]*)"', tag), re.search(r'value="([^"]*)"', tag)
+        if name and not ('type="checkbox"' in tag and "checked" not in tag) and "disabled" not in tag:
+            data[name[1]] = value[1] if value else ("on" if "checkbox" in tag else "")
+    for name, body in re.findall(
+        r'<select[^>]*name="([^"]*)"(?![^>]*disabled)[^>]*>(.*?)</select>', form, re.DOTALL
+    ):
+        chosen = re.search(r'<option value="([^"]*)" selected', body)
+        data[name] = chosen[1] if chosen else ""
+    for name, body in re.findall(r'<textarea[^>]*name="([^"]*)"[^>]*>(.*?)</textarea>', form, re.DOTALL):
+        data[name] = body.strip()
+    del data["csrfmiddlewaretoken"]
+    return data
+
+
+class Form:
+    """One form page, as an administrator uses it."""
+
+    def __init__(self, client: Client, name: str, *args: Any) -> None:
+        self.client, self.address = client, reverse(name, args=args)
+
+    def submit(self, status: int = 302, **changes: Any) -> str:
+        """Open the page, change some fields, send; returns the page that comes back."""
+        page = self.client.get(self.address)
+        assert page.status_code == 200
+        response = self.client.post(self.address, entered(page.content.decode()) | changes)
+        assert response.status_code == status, response.content.decode()[-3000:]
+        return response.content.decode()
+
+
+def errors_at(page: str) -> dict[str, str]:
+    """Field and message, as they stand in the page."""
+    found = re.findall(r'id="id_(\w+)_error">(.*?)</div></div>', page, re.DOTALL)
+    return {name: re.sub(r"<[^>]*>|\s+", " ", text).strip() for name, text in found}
+
+
+def test_a_device_is_added_and_edited(administrator_client: Client) -> None:
+    Form(administrator_client, "device-add").submit(
+        name="mfp", host="10.0.0.1", ipsec_destinations="hq\r\n\r\n branch "
+    )
+    device = Device.objects.get()
+    assert device.ipsec_destinations == ["hq", "branch"]
+    Form(administrator_client, "device-edit", device.pk).submit(location="Lobby")
+    device.refresh_from_db()
+    assert (device.location, device.ipsec_destinations) == ("Lobby", ["hq", "branch"])
+    event = AuditEvent.objects.get(action="device.update")
+    assert (event.changes, event.source) == ({"location": ["", "Lobby"]}, "dashboard")
+
+
+def test_a_wrong_value_is_said_at_its_field_and_nothing_typed_is_lost(administrator_client: Client) -> None:
+    make_device(name="taken")
+    page = Form(administrator_client, "device-add").submit(
+        422, name="taken", host="10.0.0.300", location="Lobby"
+    )
+    assert "neither an IP address nor a host name" in errors_at(page)["host"]
+    assert 'value="Lobby"' in page
+    page = Form(administrator_client, "device-add").submit(422, name="taken", host="10.0.0.3")
+    assert "taken" in errors_at(page)["name"]
+    assert Device.objects.count() == 1
+
+
+def test_the_timer_is_switched_on_in_the_time_of_the_device(administrator_client: Client) -> None:
+    server = make_server()
+    device = make_device(group=DeviceGroup.objects.create(name="BR", time_zone="America/Sao_Paulo"))
+    form = Form(administrator_client, "device-settings", device.pk)
+    form.submit(
+        server=server.pk,
+        timer_enabled="on",
+        request_start_at="2031-03-01T08:00:00",
+        challenge_password=CHALLENGE,
+    )
+    settings = ScepSettings.objects.get(device=device)
+    assert settings.request_start_at == datetime(2031, 3, 1, 11, tzinfo=UTC)
+    assert settings.reveal_challenge_password() == CHALLENGE
+    request = IssuanceRequest.objects.get(device=device)
+    form.submit()
+    assert IssuanceRequest.objects.get(device=device).request_at == request.request_at, "saved unchanged"
+    assert ScepSettings.objects.get(device=device).has_challenge_password, (
+        "an empty password keeps the stored one"
+    )
+
+
+def test_the_challenge_password_is_removed_on_request_only(administrator_client: Client) -> None:
+    device = make_device(settings={"challenge_password": CHALLENGE})
+    form = Form(administrator_client, "device-settings", device.pk)
+    page = form.submit(422, remove_challenge_password="on", challenge_password="new")
+    assert "remove_challenge_password" in errors_at(page)
+    form.submit(remove_challenge_password="on")
+    assert not ScepSettings.objects.get(device=device).has_challenge_password
+
+
+def test_a_timer_without_its_start_is_refused_at_the_field(administrator_client: Client) -> None:
+    device = make_device(make_server())
+    page = Form(administrator_client, "device-settings", device.pk).submit(422, timer_enabled="on")
+    assert set(errors_at(page)) == {"request_start_at"}
+
+
+def test_r3_the_server_is_locked_while_the_timer_is_on(administrator_client: Client) -> None:
+    server = make_server("http://127.0.0.1:1/scep")
+    device, other = make_timed_device(server), make_server("http://127.0.0.1:2/scep")
+    Form(administrator_client, "device-settings", device.pk).submit(server=other.pk)
+    assert ScepSettings.objects.get(device=device).server == server
+    page = Form(administrator_client, "server-edit", server.pk).submit(422, timeout="9")
+    assert "the timer of 1 device" in page
+    assert ScepServer.objects.get(pk=server.pk).timeout == 5
+
+
+def test_r7_a_manual_request_is_refused_while_the_timer_is_on(administrator_client: Client) -> None:
+    device = make_timed_device(make_server())
+    page = Form(administrator_client, "device-request", device.pk).submit(422)
+    assert "A manual request cannot be sent" in page
+
+
+def test_a_manual_request_is_sent(administrator_client: Client) -> None:
+    device = make_device(make_server(), ipsec_destinations=["hq"])
+    Form(administrator_client, "device-request", device.pk).submit(
+        common_name="mfp.example.com", key_use="ipsec", ipsec_destination="hq", challenge_password=CHALLENGE
+    )
+    request = IssuanceRequest.objects.get()
+    assert (request.common_name, request.ipsec_destination) == ("mfp.example.com", "hq")
+    page = Form(administrator_client, "device-request", device.pk).submit(422, challenge_password=CHALLENGE)
+    assert "is under way" in page
+    assert CHALLENGE not in page
+
+
+def test_r6_functions_that_are_off_are_named(administrator_client: Client) -> None:
+    device = make_device(make_server(), tls_enabled=True, ieee_802_1x_enabled=False)
+    page = administrator_client.get(reverse("device-request", args=[device.pk])).content.decode()
+    assert "Off on this device: IEEE 802.1X, IPSec." in page
+
+
+def test_what_is_in_use_cannot_be_deleted(administrator_client: Client) -> None:
+    server = make_server()
+    make_device(server)
+    response = administrator_client.post(reverse("server-delete", args=[server.pk]))
+    assert response.status_code == 409
+    assert "Devices use this SCEP server" in response.content.decode()
+
+
+def test_sign_in_and_out(client: Client, administrator: object) -> None:
+    from tests.conftest import PASSWORD
+
+    address = reverse("sign-in")
+    wrong = client.post(address, {"username": "administrator", "password": "wrong"})
+    assert wrong.status_code == 200
+    assert 'role="alert"' in wrong.content.decode()
+    right = client.post(f"{address}?next=/devices/", {"username": "administrator", "password": PASSWORD})
+    assert right["Location"] == "/devices/"
+    assert client.post(reverse("sign-out")).status_code == 302
+    assert client.get(reverse("start")).status_code == 302
+
+
+def test_the_language_is_switched(viewer_client: Client) -> None:
+    viewer_client.post(reverse("set_language"), {"language": "pt-br", "next": "/"})
+    assert '<html lang="pt-br">' in viewer_client.get(reverse("start")).content.decode()

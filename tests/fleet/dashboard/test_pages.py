@@ -1,0 +1,221 @@
+"""Every page: who gets it, what it costs, and that no secret is in it."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+
+from devices.models import (
+    Device,
+    DeviceGroup,
+    IssuanceRequest,
+    KeyAndCertificate,
+    ScepServer,
+    ScepSettings,
+    summary,
+)
+from devices.rules.lifecycle import State
+from tests.devices.factories import CHALLENGE, make_device, make_server, make_timed_device
+
+pytestmark = pytest.mark.django_db
+
+NOW = timezone.now()
+
+
+def add_history(device: Device) -> None:
+    """A success with its certificate, and an error after it."""
+    key = KeyAndCertificate.objects.create(
+        device=device,
+        name="SCEP",
+        key_length=2048,
+        private_key_encrypted=b"THE-PRIVATE-KEY",
+        certificate="-----BEGIN CERTIFICATE-----\n",
+        subject="CN=mfp",
+        not_before=NOW,
+        not_after=NOW + timedelta(days=30),
+        issued_at=NOW,
+    )
+    for sequence, state, details in ((91, State.SUCCESSFUL, ""), (92, State.FAILED, "Deferred")):
+        IssuanceRequest.objects.create(
+            device=device,
+            sequence=sequence,
+            trigger="timer",
+            state=state,
+            details=details,
+            explanation="It was so." if details else "",
+            request_at=NOW,
+            completed_at=NOW,
+            certificate=None if details else key,
+        )
+    summary.refresh([device.pk])
+
+
+@pytest.fixture
+def device() -> Device:
+    device = make_timed_device(make_server(), challenge_password=CHALLENGE, request_interval_days=30)
+    add_history(device)
+    return device
+
+
+def pages(device: Device) -> dict[str, str]:
+    """Address and the least rights of every page that shows something."""
+    server = ScepServer.objects.get()
+    group = DeviceGroup.objects.create(name="HQ", time_zone="America/Sao_Paulo")
+    return {
+        reverse("start"): "viewer",
+        reverse("overview"): "viewer",
+        reverse("device-list"): "viewer",
+        reverse("device-detail", args=[device.pk]): "viewer",
+        reverse("device-state", args=[device.pk]): "viewer",
+        reverse("server-list"): "viewer",
+        reverse("group-list"): "viewer",
+        reverse("certificate", args=[device.pk, device.keys.get().pk]): "viewer",
+        reverse("device-add"): "administrator",
+        reverse("device-edit", args=[device.pk]): "administrator",
+        reverse("device-delete", args=[device.pk]): "administrator",
+        reverse("device-settings", args=[device.pk]): "administrator",
+        reverse("device-request", args=[device.pk]): "administrator",
+        reverse("server-add"): "administrator",
+        reverse("server-edit", args=[server.pk]): "administrator",
+        reverse("server-delete", args=[server.pk]): "administrator",
+        reverse("group-add"): "administrator",
+        reverse("group-edit", args=[group.pk]): "administrator",
+        reverse("group-delete", args=[group.pk]): "administrator",
+    }
+
+
+def test_r1_nobody_sees_anything_without_signing_in(client: Client, device: Device) -> None:
+    for address in pages(device):
+        response = client.get(address)
+        assert response.status_code == 302, address
+        assert response["Location"].startswith(reverse("sign-in")), address
+
+
+def test_r1_viewers_look_and_administrators_change(
+    viewer_client: Client, administrator_client: Client, device: Device
+) -> None:
+    for address, role in pages(device).items():
+        assert administrator_client.get(address).status_code == 200, address
+        expected = 200 if role == "viewer" else 403
+        assert viewer_client.get(address).status_code == expected, address
+        if role == "administrator":
+            assert viewer_client.post(address, {}).status_code == 403, address
+    assert Device.objects.filter(pk=device.pk).exists()
+
+
+def test_viewers_see_no_ways_to_change(viewer_client: Client, device: Device) -> None:
+    for address in (reverse("start"), reverse("device-list"), reverse("device-detail", args=[device.pk])):
+        page = viewer_client.get(address).content.decode()
+        assert not re.search(r'href="[^"]*/(add|edit|delete|settings|request)/"', page), address
+
+
+def test_no_page_shows_a_secret(administrator_client: Client, device: Device) -> None:
+    stored = ScepSettings.objects.get(device=device).challenge_password_encrypted
+    assert stored
+    for address in pages(device):
+        page = administrator_client.get(address).content
+        assert CHALLENGE.encode() not in page, address
+        assert bytes(stored) not in page, address
+        assert b"THE-PRIVATE-KEY" not in page, address
+
+
+@pytest.mark.parametrize("name", ["start", "overview", "device-list", "server-list", "group-list"])
+def test_a_list_costs_the_same_for_many_and_few(administrator_client: Client, name: str) -> None:
+    server, queries = make_server(), []
+    administrator_client.get(reverse(name))
+    for number in (3, 20):
+        for index in range(number):
+            group = DeviceGroup.objects.create(name=f"{number}-{index}")
+            add_history(make_timed_device(server, request_interval_days=30))
+            make_device(group=group)
+            make_server()
+        with CaptureQueriesContext(connection) as captured:
+            assert administrator_client.get(reverse(name)).status_code == 200
+        queries.append(len(captured))
+    assert queries[0] == queries[1]
+
+
+def test_a_device_page_costs_the_same_for_a_long_log(administrator_client: Client, device: Device) -> None:
+    address, queries = reverse("device-detail", args=[device.pk]), []
+    for first in (93, 96):
+        with CaptureQueriesContext(connection) as captured:
+            administrator_client.get(address)
+        queries.append(len(captured))
+        IssuanceRequest.objects.bulk_create(
+            IssuanceRequest(
+                device=device,
+                sequence=sequence,
+                trigger="timer",
+                state=State.FAILED,
+                request_at=NOW,
+                completed_at=NOW,
+                server=device.scep_settings.server,
+            )
+            for sequence in range(first, first + 3)
+        )
+    assert queries[0] == queries[1]
+
+
+def test_r16_r17_the_log_shows_the_manuals_words(viewer_client: Client, device: Device) -> None:
+    page = viewer_client.get(reverse("device-detail", args=[device.pk])).content.decode()
+    for words in (
+        "Certificate Issuance Request Status",
+        "To Be Processed",
+        "Deferred",
+        "It was so.",
+        "Successful",
+    ):
+        assert words in page
+
+
+def test_times_are_those_of_the_devices_group(administrator_client: Client) -> None:
+    group = DeviceGroup.objects.create(name="BR", time_zone="America/Sao_Paulo")
+    device = make_timed_device(make_server())
+    Device.objects.filter(pk=device.pk).update(group=group)
+    page = administrator_client.get(reverse("device-detail", args=[device.pk])).content.decode()
+    assert "Times in America/Sao_Paulo" in page
+    assert "20 Nov 2026, 05:00:00" in page, "08:00 UTC"
+
+
+def test_the_list_is_filtered_sorted_and_paged(viewer_client: Client) -> None:
+    for number in range(60):
+        make_device(name=f"dev-{number:02}", location="Berlin" if number % 2 else "Curitiba")
+    address = reverse("device-list")
+    page = viewer_client.get(address, {"search": "berlin", "ordering": "-name"}).content.decode()
+    names = re.findall(r">(dev-\d\d)<", page)
+    assert names == [f"dev-{number:02}" for number in range(59, 0, -2)]
+    second = viewer_client.get(address, {"page": "2"}).content.decode()
+    assert re.findall(r">(dev-\d\d)<", second) == [f"dev-{number}" for number in range(50, 60)]
+    fragment = viewer_client.get(address, {"page": "2"}, headers={"HX-Request": "true"}).content.decode()
+    assert "<html" not in fragment
+    assert "dev-50" in fragment
+
+
+def test_nonsense_in_the_address_is_no_error(viewer_client: Client) -> None:
+    make_device()
+    response = viewer_client.get(
+        reverse("device-list"), {"status": "x", "page": "-3", "ordering": "password"}
+    )
+    assert response.status_code == 200
+    assert "status:" in response.content.decode()
+
+
+def test_an_empty_fleet_says_what_to_do_next(administrator_client: Client, viewer_client: Client) -> None:
+    assert reverse("server-add") in administrator_client.get(reverse("start")).content.decode()
+    assert "An administrator can add them." in viewer_client.get(reverse("start")).content.decode()
+
+
+def test_pages_run_nothing_but_our_own_files(viewer_client: Client) -> None:
+    response = viewer_client.get(reverse("start"))
+    assert "script-src 'self';" in response["Content-Security-Policy"]
+    page = response.content.decode()
+    assert not re.search(r"<script(?![^>]*\bsrc=)(?![^>]*application/json)", page)
+    assert not re.search(r'\son\w+="', page)
+    assert not re.search(r'(?:src|href)="(?:https?:)?//', page)
