@@ -24,11 +24,12 @@ help: ## say what there is
 	@echo
 	@echo "  PORT=$(PORT) DEVICES=$(DEVICES) PASSWORD=... are the settings of demo; PORT and PASSWORD those of run"
 
+# exec: a signal to make reaches the program, not a shell in between
 demo: setup ## the whole program with a demo fleet and a demo CA; Ctrl-C ends it
-	@$(BIN)/python -m fleet.demo --port "$(PORT)" --devices "$(DEVICES)"
+	@exec $(BIN)/python -m fleet.demo --end-with-parent --port "$(PORT)" --devices "$(DEVICES)"
 
 run: setup ## the same without demo data, for real use on this machine
-	@$(BIN)/python -m fleet.embedded --port "$(PORT)"
+	@exec $(BIN)/python -m fleet.embedded --end-with-parent --port "$(PORT)"
 
 setup: $(VENV)/.runtime assets messages
 

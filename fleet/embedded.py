@@ -22,7 +22,7 @@ from signal import SIGTERM
 
 from fleet import env
 from fleet.broker import Broker, choose
-from fleet.supervisor import Interrupted, Program, StartFailed, Supervisor, say
+from fleet.supervisor import Interrupted, Program, StartFailed, Supervisor, end_with_parent, say
 
 HOST = "127.0.0.1"
 ADMINISTRATOR = "admin"
@@ -264,6 +264,18 @@ def port_number(text: str) -> int:
     return port
 
 
+def parser(module: str, description: str | None) -> argparse.ArgumentParser:
+    """The arguments of `python -m fleet.embedded`, which the demo takes too."""
+    arguments = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
+    arguments.add_argument(
+        "--port", type=port_number, default=8000, help="of the pages and REST (default 8000)"
+    )
+    arguments.add_argument(
+        "--end-with-parent", action="store_true", help="end when the program that started this one ends"
+    )
+    return arguments
+
+
 def take_password() -> str:
     """PASSWORD out of the environment, where the programs to come do not see it."""
     return os.environ.pop("PASSWORD", "")
@@ -282,9 +294,9 @@ def guarded(start: Callable[[], int]) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m fleet.embedded", description=__doc__)
-    parser.add_argument("--port", type=port_number, default=8000, help="of the pages and REST (default 8000)")
-    options = parser.parse_args(arguments)
+    options = parser("fleet.embedded", __doc__).parse_args(arguments)
+    if options.end_with_parent:
+        end_with_parent()
     password = take_password()
     return guarded(
         lambda: run(Installation(data_dir=env.read().data_dir, port=options.port, password=password))

@@ -76,6 +76,13 @@ def _die_with(parent: int, death_signal: signal.Signals) -> Callable[[], None] |
     return prepare
 
 
+def end_with_parent() -> None:
+    """End like on SIGTERM when the process that started this one dies, even of kill -9. Linux only."""
+    parent = os.getppid()
+    if prepare := _die_with(parent, signal.SIGTERM):
+        prepare()
+
+
 class _Running:
     """A program with its process and its history of crashes."""
 

@@ -25,11 +25,11 @@ from fleet.embedded import (
     free_port,
     guarded,
     is_listening,
-    port_number,
+    parser,
     run,
     take_password,
 )
-from fleet.supervisor import Program, say
+from fleet.supervisor import Program, end_with_parent, say
 
 MOST_DEVICES = 10_000
 
@@ -136,12 +136,13 @@ def start(port: int, devices: int, password: str) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m fleet.demo", description=__doc__)
-    parser.add_argument("--port", type=port_number, default=8000, help="of the pages and REST (default 8000)")
-    parser.add_argument(
+    command_line = parser("fleet.demo", __doc__)
+    command_line.add_argument(
         "--devices", type=device_count, default=60, help="how many there are to be (default 60)"
     )
-    options = parser.parse_args(arguments)
+    options = command_line.parse_args(arguments)
+    if options.end_with_parent:
+        end_with_parent()
     os.environ.setdefault("FLEETSEAL_DATA_DIR", str(env.BASE_DIR / "var" / "demo"))
     password = take_password()
     return guarded(lambda: start(options.port, options.devices, password))

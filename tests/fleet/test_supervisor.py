@@ -125,3 +125,25 @@ def test_what_crashes_starts_again_and_its_children_do_not_pile_up(tree: Tree) -
     tree.process.terminate()
     assert tree.process.wait(10) == 0
     assert tree.nothing_left()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_end_of_make_is_the_end_of_the_program(tmp_path: Path, number: signal.Signals) -> None:
+    pids = tmp_path / "pids"
+    program = (
+        "import os, sys, time; from fleet.supervisor import end_with_parent; end_with_parent(); "
+        "print('pids', os.getpid(), file=open(sys.argv[1], 'w'), flush=True); time.sleep(300)"
+    )
+    (tmp_path / "program.py").write_text(program)
+    makefile = tmp_path / "Makefile"
+    makefile.write_text(f'all:\n\t@exec "{sys.executable}" {tmp_path}/program.py "{pids}"\n')
+    make = subprocess.Popen(
+        ["make", "-f", makefile],
+        cwd=_ROOT,
+        env={**os.environ, "PYTHONPATH": str(_ROOT)},
+        stderr=subprocess.DEVNULL,
+    )
+    wait_until(lambda: len(_pids(pids)) == 1, timeout=10, what="the program being up")
+    make.send_signal(number)
+    make.wait(5)
+    wait_until(lambda: not _alive(_pids(pids)[0]), timeout=5, what="the end of the program")
