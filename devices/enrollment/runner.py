@@ -38,7 +38,7 @@ from devices.rules.schedule import next_poll
 from devices.secrets import SecretUnreadable
 from scep.client import ScepClient
 from scep.csr import CertificateParameters, SignatureAlgorithm, Transaction, new_transaction
-from scep.errors import MessageCheckFailed, WrongCertificate
+from scep.errors import HttpStatusError, MessageCheckFailed, NotScep, WrongCertificate
 from scep.exchange import (
     Exchange,
     Failed,
@@ -69,6 +69,9 @@ NO_ROOM = gettext_noop(
     "on [Delete Old Key and Certificate]; the SCEP server was not asked."
 )
 DEFERRED = gettext_noop("The SCEP server answered PENDING: somebody has to approve the request there.")
+
+_MAYBE_OUTDATED = (MessageCheckFailed, WrongCertificate, HttpStatusError, NotScep)
+"""What a server says, or seems to say, to messages made with certificates that it had before."""
 
 _STEP = {State.PREPARED: Step.REQUEST, State.SENT: Step.INQUIRE, State.PENDING: Step.POLL}
 
@@ -157,18 +160,13 @@ def _ask(turn: Turn, server: ScepServer) -> None:
     """Carry one exchange to the SCEP server and record what came of it."""
     cached = _believed_profile(server, turn.clock())
     outcome = _exchange(turn, server, cached)
-    if (
-        cached
-        and isinstance(outcome, Failed)
-        and isinstance(outcome.error, MessageCheckFailed | WrongCertificate)
-    ):
-        # the CA may have new certificates since we asked for them: look again before it counts as an error
+    if cached and isinstance(outcome, Failed) and isinstance(outcome.error, _MAYBE_OUTDATED):
+        # the CA may have other certificates by now: look again before it counts as an error
+        _remember(server, None, None)
         outcome = _exchange(turn, server, None)
-    if outcome.profile is not None and outcome.profile is not cached:
-        # not when its address changed meanwhile: that was another server
-        ScepServer.objects.filter(pk=server.pk, url=server.url, port=server.port).update(
-            profile=outcome.profile.to_json(), profile_fetched_at=turn.clock()
-        )
+    maybe_outdated = isinstance(outcome, Failed) and isinstance(outcome.error, _MAYBE_OUTDATED)
+    if outcome.profile not in (None, cached) and not maybe_outdated:
+        _remember(server, outcome.profile, turn.clock())
     match outcome:
         case Issued():
             ending.successful(turn, outcome.certificate, outcome.chain)
@@ -244,6 +242,13 @@ def _wait_or_end(turn: Turn, event: Event, *, details: str, explanation: str) ->
 
 def _give_up(turn: Turn, explanation: str) -> None:
     ending.failed(turn, Event.GIVEN_UP, details=DETAILS_UNREACHABLE, explanation=explanation)
+
+
+def _remember(server: ScepServer, profile: ServerProfile | None, at: datetime | None) -> None:
+    """Keep what the server said of itself, unless its address changed meanwhile: that was another server."""
+    ScepServer.objects.filter(pk=server.pk, url=server.url, port=server.port).update(
+        profile=profile and profile.to_json(), profile_fetched_at=at
+    )
 
 
 def _believed_profile(server: ScepServer, now: datetime) -> ServerProfile | None:
