@@ -66,6 +66,14 @@ class Session:
             )
             self._start(postgres.running_server(self.directory, port=port))
 
+    def use_sqlite_file(self) -> None:
+        """Keep Django from its own SQLite in memory, which locks in other ways than the file of a real site."""
+        from django.conf import settings
+
+        database = settings.DATABASES["default"]
+        if database["ENGINE"].endswith("sqlite3"):
+            database.setdefault("TEST", {})["NAME"] = str(self.directory / "tests.sqlite3")
+
     def _start(self, server: AbstractContextManager[Any]) -> None:
         def enter() -> AbstractContextManager[Any]:
             server.__enter__()
@@ -98,7 +106,9 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
     """Before pytest-django, which reads the settings in its own implementation of this hook."""
     _session.prepare()
     early_config.add_cleanup(_session.close)
-    return (yield)
+    loaded = yield
+    _session.use_sqlite_file()
+    return loaded
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
