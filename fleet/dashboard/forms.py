@@ -35,6 +35,16 @@ class LocalDateTimeInput(forms.DateTimeInput):
         super().__init__(format="%Y-%m-%dT%H:%M:%S", attrs={"step": "1"})
 
 
+def css_class(widget: forms.Widget) -> str:
+    """Bootstrap's class for a form control."""
+    match widget:
+        case forms.CheckboxInput():
+            return "form-check-input"
+        case forms.Select():
+            return "form-select"
+    return "form-control"
+
+
 class ServiceForm(_ModelForm):
     """A form over one model whose values go to a service."""
 
@@ -43,16 +53,7 @@ class ServiceForm(_ModelForm):
     def __init__(self, data: Any = None, *, instance: Any = None) -> None:
         super().__init__(data, instance=copy.copy(instance) if instance else None)
         for field in self.fields.values():
-            field.widget.attrs.setdefault("class", self._css_class(field.widget))
-
-    @staticmethod
-    def _css_class(widget: forms.Widget) -> str:
-        match widget:
-            case forms.CheckboxInput():
-                return "form-check-input"
-            case forms.Select():
-                return "form-select"
-        return "form-control"
+            field.widget.attrs.setdefault("class", css_class(field.widget))
 
     def in_sections(self) -> Iterator[tuple[Any, list[forms.BoundField]]]:
         """Title and fields of each section, for the template."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django import template
-from django.contrib.humanize.templatetags.humanize import naturaltime
 from django.template.defaultfilters import date
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.timesince import timesince, timeuntil
 from django.utils.translation import gettext
 
 from devices.models.choices import StatusChoices
@@ -50,9 +50,19 @@ def moment(value: datetime | None) -> str | SafeString:
     return format_html(
         '<time datetime="{}" title="{}" class="text-nowrap">{}</time>',
         value.isoformat(),
-        naturaltime(value),
+        distance(value),
         text,
     )
+
+
+def distance(value: datetime) -> str:
+    """How far away it is, in its largest unit: “in 2 months”, “3 minutes ago”."""
+    now = timezone.now()
+    if abs(value - now) < timedelta(minutes=1):
+        return gettext("in less than a minute") if value > now else gettext("just now")
+    if value > now:
+        return gettext("in %(distance)s") % {"distance": timeuntil(value, depth=1)}
+    return gettext("%(distance)s ago") % {"distance": timesince(value, depth=1)}
 
 
 @register.filter
@@ -65,7 +75,22 @@ def away(value: datetime | None) -> str | SafeString:
         '<time datetime="{}" title="{}" class="text-nowrap">{}</time>',
         value.isoformat(),
         text,
-        naturaltime(value),
+        distance(value),
+    )
+
+
+@register.filter
+def day(value: datetime | None) -> str | SafeString:
+    """The day, and below it how far away it is; the time on hovering."""
+    if value is None:
+        return "–"  # noqa: RUF001
+    local = timezone.localtime(value)
+    return format_html(
+        '<time datetime="{}" title="{}">{} <span class="text-secondary small">{}</span></time>',
+        value.isoformat(),
+        date(local, "j M Y, H:i:s"),
+        date(local, "j M Y"),
+        distance(value),
     )
 
 

@@ -7,12 +7,14 @@ from functools import partial
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
+from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from devices import inventory
-from devices.filters import DEVICE_ORDERINGS, DeviceFilter, device_queryset
+from devices.filters import DEVICE_ORDERINGS, device_queryset
 from devices.models import Device, IssuanceRequest, KeyAndCertificate
+from fleet.dashboard.filters import DeviceListFilter
 from fleet.dashboard.forms import DeviceForm
 from fleet.dashboard.views.common import (
     actor_of,
@@ -30,7 +32,7 @@ def device_list(request: HttpRequest) -> HttpResponse:
     ordering = request.GET.get("ordering", "name")
     if ordering.lstrip("-") not in DEVICE_ORDERINGS:
         ordering = "name"
-    found = DeviceFilter(request.GET, device_queryset())
+    found = DeviceListFilter(request.GET, device_queryset())
     devices = found.qs if found.is_valid() else device_queryset().none()
     context = {
         "filter": found,
@@ -38,11 +40,10 @@ def device_list(request: HttpRequest) -> HttpResponse:
         "page": page_of(request, devices.order_by(ordering, "pk")),
         "is_filtered": any(found.form.cleaned_data.values()) if found.is_valid() else True,
     }
-    template = (
-        "dashboard/_device_table.html" if request.headers.get("HX-Request") else "dashboard/devices.html"
-    )
-    response = render(request, template, context)
-    response["Vary"] = "HX-Request"
+    # going back in the browser asks by htmx too, and for the whole page
+    wants_part = "HX-Request" in request.headers and "HX-History-Restore-Request" not in request.headers
+    response = render(request, f"dashboard/{'_device_table' if wants_part else 'devices'}.html", context)
+    patch_vary_headers(response, ["HX-Request", "HX-History-Restore-Request"])
     return response
 
 

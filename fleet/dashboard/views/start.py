@@ -43,10 +43,10 @@ def _cards(fleet: Overview) -> list[dict[str, Any]]:
     return cards
 
 
-def _chart(fleet: Overview) -> dict[str, list[int]]:
-    """Columns for the chart; `start` in seconds since 1970."""
+def _chart(fleet: Overview) -> dict[str, list[Any]]:
+    """Columns for the chart; `hour` as the reader's clock shows it."""
     return {
-        "start": [int(hour.start.timestamp()) for hour in fleet.hours],
+        "hour": [f"{timezone.localtime(hour.start):%H:%M}" for hour in fleet.hours],
         "successful": [hour.successful for hour in fleet.hours],
         "error": [hour.error for hour in fleet.hours],
     }

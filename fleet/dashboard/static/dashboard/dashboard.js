@@ -6,33 +6,84 @@
     if (event.target.matches("[data-submit-on-change]")) event.target.form.submit();
   });
 
+  // --- parts that update themselves ---------------------------------------------------------------------
+
+  function isReading(element) {
+    const selection = document.getSelection();
+    return !selection.isCollapsed && element.contains(selection.anchorNode);
+  }
+
   for (const element of document.querySelectorAll("[data-refresh-seconds]")) {
     const refresh = function () {
-      if (document.visibilityState === "visible") htmx.trigger(element, "refresh");
+      if (document.visibilityState === "visible" && !isReading(element)) htmx.trigger(element, "refresh");
     };
     setInterval(refresh, 1000 * Number(element.dataset.refreshSeconds));
     document.addEventListener("visibilitychange", refresh);
   }
 
-  // a signed-out or missing page belongs into the window, not into a fragment
+  // whoever stands on a link, or has pushed a table sideways, stays there when the part is replaced
+  let kept = null;
+
   document.addEventListener("htmx:beforeSwap", function (event) {
+    // a sign-in page belongs into the window, not into a fragment
     if (event.detail.xhr.responseURL.includes("/sign-in/")) {
       event.detail.shouldSwap = false;
       window.location.reload();
+      return;
     }
+    const target = event.detail.target, focused = document.activeElement;
+    const links = [...target.querySelectorAll("a[href], summary")];
+    kept = {
+      target: target.id,
+      place: links.indexOf(focused),
+      href: focused && focused.getAttribute("href"),
+      scrolled: [...target.querySelectorAll(".table-responsive")].map((table) => table.scrollLeft),
+    };
   });
+
+  document.addEventListener("htmx:afterSettle", function () {
+    const target = kept && document.getElementById(kept.target);
+    if (!target) return;
+    target.querySelectorAll(".table-responsive").forEach(function (table, index) {
+      table.scrollLeft = kept.scrolled[index] || 0;
+    });
+    if (kept.place >= 0 && document.activeElement === document.body) {
+      const links = [...target.querySelectorAll("a[href], summary")];
+      const same = links.filter((link) => link.getAttribute("href") === kept.href);
+      const link = same.includes(links[kept.place]) ? links[kept.place] : same[0];
+      if (link) link.focus({ preventScroll: true });
+    }
+    // what a list holds now is said once, in one sentence
+    const count = target.querySelector("[data-count]"), announcement = document.getElementById("announcement");
+    if (count && announcement) announcement.textContent = count.textContent;
+    kept = null;
+  });
+
+  document.addEventListener("htmx:afterRequest", function (event) {
+    document.getElementById("stale").hidden = event.detail.successful;
+  });
+
+  // --- the chart ----------------------------------------------------------------------------------------
 
   let chart = null;
 
   function color(name) {
-    return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+    // a canvas knows neither variables nor light-dark(): let an element work it out
+    const probe = document.body.appendChild(document.createElement("span"));
+    probe.style.color = "var(" + name + ")";
+    const found = getComputedStyle(probe).color;
+    probe.remove();
+    return found;
   }
 
-  function columns() {
-    const data = JSON.parse(document.getElementById("chart-data").textContent);
+  function read() {
+    return JSON.parse(document.getElementById("chart-data").textContent);
+  }
+
+  function columns(data) {
     // stacked: all that ended behind, what was successful before it
     const all = data.successful.map((count, index) => count + data.error[index]);
-    return [data.start, all, data.successful];
+    return [data.hour.map((_, index) => index), all, data.successful];
   }
 
   function draw() {
@@ -41,6 +92,7 @@
     if (chart) chart.destroy();
     const bars = uPlot.paths.bars({ size: [0.7, 40] });
     const text = color("--tblr-secondary"), grid = { stroke: color("--tblr-border-color"), width: 1 };
+    const font = "12px " + getComputedStyle(document.body).fontFamily;
     const series = (fill) => ({ paths: bars, points: { show: false }, fill: fill, width: 0 });
     chart = new uPlot({
       width: target.clientWidth,
@@ -48,25 +100,29 @@
       cursor: { show: false },
       legend: { show: false },
       scales: {
-        x: { range: (_, low, high) => [low - 1800, high + 1800] },
+        x: { time: false, range: (_, low, high) => [low - 0.5, high + 0.5] },
         y: { range: (_, low, high) => [0, Math.max(4, high * 1.1)] },
       },
       axes: [
-        { stroke: text, grid: { show: false }, ticks: grid },
-        { stroke: text, grid: grid, ticks: grid, size: 44, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000] },
+        {
+          stroke: text, font: font, grid: { show: false }, ticks: grid, size: 34, space: 56, incrs: [1, 2, 3, 4, 6, 12],
+          values: (_, places) => places.map((place) => read().hour[place] || ""),
+        },
+        {
+          stroke: text, font: font, grid: grid, ticks: grid, size: 48,
+          incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000],
+        },
       ],
       series: [{}, series(color("--tblr-red")), series(color("--tblr-green"))],
-    }, columns(), target);
+    }, columns(read()), target);
   }
 
-  if (document.getElementById("chart")) {
-    draw();
-    document.addEventListener("fleetseal:theme", draw);
-    window.addEventListener("resize", draw);
-    document.body.addEventListener("htmx:afterSettle", function () {
-      if (!document.getElementById("chart-data")) return;
-      if (chart) chart.setData(columns());
-      else draw();
-    });
-  }
+  draw();
+  document.addEventListener("fleetseal:theme", draw);
+  window.addEventListener("resize", draw);
+  document.addEventListener("htmx:afterSettle", function () {
+    if (!document.getElementById("chart-data")) return;
+    if (chart && chart.root.isConnected) chart.setData(columns(read()));
+    else draw();
+  });
 })();

@@ -1,0 +1,64 @@
+"""A small fleet with one of everything."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from devices import inventory
+from devices.audit import SYSTEM
+from devices.models import Device, IssuanceRequest, KeyAndCertificate, summary
+from tests.devices.factories import CHALLENGE, make_device, make_server
+
+
+def make_key(device: Device, **fields: Any) -> KeyAndCertificate:
+    """A key with a certificate that is none, good enough to be listed."""
+    now = timezone.now()
+    values = {
+        "name": "SCEP",
+        "key_length": 2048,
+        "private_key_encrypted": b"private-key-in-its-envelope",
+        "certificate": "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n",
+        "subject": "CN=mfp.example.com",
+        "issuer": "CN=Example CA",
+        "serial_number": "0A1B2C",
+        "fingerprint_sha256": "ab" * 32,
+        "not_before": now,
+        "not_after": now + timedelta(days=90),
+        "issued_at": now,
+    }
+    return KeyAndCertificate.objects.create(device=device, **values | fields)
+
+
+def make_line(device: Device, sequence: int, **fields: Any) -> IssuanceRequest:
+    """An ended line of the status log, [Error] unless told otherwise."""
+    now = timezone.now()
+    values = {
+        "state": "failed",
+        "details": "Communication Error (TOP ERROR)",
+        "trigger": "timer",
+        "request_at": now - timedelta(minutes=5),
+        "completed_at": now,
+        "server": device.scep_settings.server,
+    }
+    line = IssuanceRequest.objects.create(device=device, sequence=sequence, **values | fields)
+    summary.refresh([device.pk])
+    return line
+
+
+@pytest.fixture
+def fleet() -> dict[str, Any]:
+    """One device with a stored challenge password and a key, its server and its group in Tokyo."""
+    server = make_server()
+    group = inventory.create_group(SYSTEM, name="Head office", time_zone="Asia/Tokyo")
+    device = make_device(
+        server,
+        group=group,
+        ipsec_destinations=["gateway-1"],
+        settings={"challenge_password": CHALLENGE},
+    )
+    device = Device.objects.select_related("group", "scep_settings__server").get(pk=device.pk)
+    return {"device": device, "server": server, "group": group, "key": make_key(device)}
