@@ -13,7 +13,7 @@ from cryptography import x509
 from django.db import connection, connections
 
 from devices.audit import SYSTEM
-from devices.enrollment import dispatch, doorbell, requests, runner
+from devices.enrollment import dispatch, doorbell, ending, requests, runner
 from devices.enrollment.turn import Turn
 from devices.models import AuditEvent, Device, IssuanceRequest, KeyAndCertificate, ScepServer
 from devices.rules.lifecycle import State
@@ -432,7 +432,7 @@ class TestCrashes:
         self, ca: Ca, clock: Clock, rings: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         device = timed(ca)
-        self.kill_at(monkeypatch, runner.ending, "successful")
+        self.kill_at(monkeypatch, ending, "successful")
         self.crash_and_go_on(clock, rings)
         assert ended(device).state == State.SUCCESSFUL
         assert ca.log == [("PKCSReq", "issued"), ("CertPoll", "again")]
@@ -460,7 +460,7 @@ class TestCrashes:
     ) -> None:
         device = timed(ca)
         send = runner._before_send
-        overtaken = []
+        overtaken: list[Turn] = []
 
         def slow(turn: Turn, message: HttpRequest) -> None:
             if not overtaken:
