@@ -18,7 +18,7 @@ from devices.models import AuditEvent, Device, DeviceGroup, ScepServer, ScepSett
 
 M = TypeVar("M", bound=models.Model)
 
-_COMMUNICATION_FIELDS = ("url", "port", "timeout")
+COMMUNICATION_FIELDS = ("url", "port", "timeout")
 """[Communication Settings] that R3 locks."""
 
 
@@ -164,7 +164,7 @@ def update_server(actor: Actor, server: ScepServer, **fields: Any) -> ScepServer
     Raises ValidationError with a dict of fields, and Conflict while R3 locks the communication settings.
     """
     locked = [
-        name for name in _COMMUNICATION_FIELDS if name in fields and fields[name] != getattr(server, name)
+        name for name in COMMUNICATION_FIELDS if name in fields and fields[name] != getattr(server, name)
     ]
     timers_on = ScepSettings.objects.filter(server=server, timer_enabled=True).count() if locked else 0
     if timers_on:

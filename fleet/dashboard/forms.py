@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from devices.enrollment.requests import SETTINGS_FIELDS
 from devices.errors import Conflict
+from devices.inventory import COMMUNICATION_FIELDS
 from devices.models import PARAMETER_FIELDS, Device, DeviceGroup, IssuanceRequest, ScepServer, ScepSettings
 
 if TYPE_CHECKING:
@@ -171,6 +172,17 @@ class ScepServerForm(ServiceForm):
             "allow_3des",
             "allow_des_replies",
         )
+
+    def __init__(self, data: Any = None, *, instance: ScepServer | None = None, timers_on: int = 0) -> None:
+        super().__init__(data, instance=instance)
+        if timers_on:
+            for name in COMMUNICATION_FIELDS:
+                self.fields[name].disabled = True
+                self.fields[name].help_text = ngettext(
+                    "Locked: the timer of %(count)d device that uses this server is on. Switch it off first.",
+                    "Locked: the timers of %(count)d devices that use this server are on. Switch them off first.",
+                    timers_on,
+                ) % {"count": timers_on}
 
 
 class ParametersForm(ServiceForm):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django import template
@@ -10,8 +10,7 @@ from django.template.defaultfilters import date
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.timesince import timesince, timeuntil
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 
 from devices.models.choices import StatusChoices
 
@@ -50,19 +49,26 @@ def moment(value: datetime | None) -> str | SafeString:
     return format_html(
         '<time datetime="{}" title="{}" class="text-nowrap">{}</time>',
         value.isoformat(),
-        distance(value),
+        distance(value, timezone.now()),
         text,
     )
 
 
-def distance(value: datetime) -> str:
-    """How far away it is, in its largest unit: “in 2 months”, “3 minutes ago”."""
-    now = timezone.now()
-    if abs(value - now) < timedelta(minutes=1):
-        return gettext("in less than a minute") if value > now else gettext("just now")
-    if value > now:
-        return gettext("in %(distance)s") % {"distance": timeuntil(value, depth=1)}
-    return gettext("%(distance)s ago") % {"distance": timesince(value, depth=1)}
+def distance(value: datetime, now: datetime) -> str:
+    """How far away it is: “in 5 minutes”, “30 hours ago”, “in 90 days”, for dates are planned in days."""
+    ahead = value > now
+    minutes = round(abs(value - now).total_seconds() / 60)
+    if minutes < 1:
+        return gettext("in less than a minute") if ahead else gettext("just now")
+    hours = round(minutes / 60)
+    if minutes < 90:
+        amount = ngettext("%(count)d minute", "%(count)d minutes", minutes) % {"count": minutes}
+    elif hours < 48:
+        amount = ngettext("%(count)d hour", "%(count)d hours", hours) % {"count": hours}
+    else:
+        days = round(hours / 24)
+        amount = ngettext("%(count)d day", "%(count)d days", days) % {"count": days}
+    return (gettext("in %(amount)s") if ahead else gettext("%(amount)s ago")) % {"amount": amount}
 
 
 @register.filter
@@ -75,7 +81,7 @@ def away(value: datetime | None) -> str | SafeString:
         '<time datetime="{}" title="{}" class="text-nowrap">{}</time>',
         value.isoformat(),
         text,
-        distance(value),
+        distance(value, timezone.now()),
     )
 
 
@@ -90,7 +96,7 @@ def day(value: datetime | None) -> str | SafeString:
         value.isoformat(),
         date(local, "j M Y, H:i:s"),
         date(local, "j M Y"),
-        distance(value),
+        distance(value, timezone.now()),
     )
 
 

@@ -67,15 +67,26 @@ def form_page(
     done: str,
     submit: str = "",
     note: str = "",
+    locked: str = "",
     then: Callable[[Any], str] | None = None,
 ) -> HttpResponse:
-    """Show `form`, or send its values to `service` and go on to `then(result)`, by default to `back`."""
+    """Show `form`, or send its values to `service` and go on to `then(result)`, by default to `back`.
+
+    `locked` says why it cannot be sent just now; the service refuses it all the same.
+    """
     if request.method == "POST":
         result = form.submit(service)
         if result is not None:
             messages.success(request, done)
             return redirect(then(result) if then else back)
-    context = {"form": form, "title": title, "back": back, "submit": submit or _("Save"), "note": note}
+    context = {
+        "form": form,
+        "title": title,
+        "back": back,
+        "submit": submit or _("Save"),
+        "note": note,
+        "locked": locked,
+    }
     return render(request, "dashboard/form.html", context, status=422 if form.errors else 200)
 
 

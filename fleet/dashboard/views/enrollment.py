@@ -43,4 +43,9 @@ def manual_request(request: HttpRequest, device_id: int) -> HttpResponse:
         done=_("The request was sent on its way. Its progress is in the status log."),
         submit=_("Send Request"),
         note=_("What you enter here is used once and not kept: no setting of the device changes."),
+        locked=_(
+            "A manual request cannot be sent while the timer is on. Switch it off in the settings first."
+        )
+        if device.scep_settings.timer_enabled
+        else "",
     )

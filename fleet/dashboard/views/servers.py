@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from devices import inventory
-from devices.models import DeviceGroup, ScepServer
+from devices.models import DeviceGroup, ScepServer, ScepSettings
 from fleet.dashboard.forms import DeviceGroupForm, ScepServerForm
 from fleet.dashboard.views.common import actor_of, delete_page, for_administrators, form_page, page_of
 
@@ -45,7 +45,11 @@ def server_edit(request: HttpRequest, server_id: int) -> HttpResponse:
     server = get_object_or_404(ScepServer, pk=server_id)
     return form_page(
         request,
-        ScepServerForm(request.POST or None, instance=server),
+        ScepServerForm(
+            request.POST or None,
+            instance=server,
+            timers_on=ScepSettings.objects.filter(server=server, timer_enabled=True).count(),
+        ),
         partial(inventory.update_server, actor_of(request), server),
         title=_("Edit %(name)s") % {"name": server},
         back=reverse("server-list"),

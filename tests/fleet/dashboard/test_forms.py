@@ -10,8 +10,9 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from devices.models import AuditEvent, Device, DeviceGroup, IssuanceRequest, ScepServer, ScepSettings
+from devices.models import AuditEvent, Device, DeviceGroup, IssuanceRequest, ScepSettings
 from tests.devices.factories import CHALLENGE, make_device, make_server, make_timed_device
+from tests.fleet.dashboard.html import Document
 
 pytestmark = pytest.mark.django_db
 
@@ -122,13 +123,22 @@ def test_r3_the_server_is_locked_while_the_timer_is_on(administrator_client: Cli
     device, other = make_timed_device(server), make_server("http://127.0.0.1:2/scep")
     Form(administrator_client, "device-settings", device.pk).submit(server=other.pk)
     assert ScepSettings.objects.get(device=device).server == server
-    page = Form(administrator_client, "server-edit", server.pk).submit(422, timeout="9")
-    assert "the timer of 1 device" in page
-    assert ScepServer.objects.get(pk=server.pk).timeout == 5
+    address = reverse("server-edit", args=[server.pk])
+    page = Document(administrator_client.get(address))
+    for name in ("url", "port", "timeout"):
+        assert "disabled" in page.control(name).attributes
+        assert "the timer of 1 device that uses this server is on" in page.described(name)
+    # a browser does not send them, and who sends them nevertheless changes nothing
+    Form(administrator_client, "server-edit", server.pk).submit(timeout="9", max_requests_at_once="3")
+    server.refresh_from_db()
+    assert (server.timeout, server.max_requests_at_once) == (5, 3)
 
 
 def test_r7_a_manual_request_is_refused_while_the_timer_is_on(administrator_client: Client) -> None:
     device = make_timed_device(make_server())
+    locked = Document(administrator_client.get(reverse("device-request", args=[device.pk])))
+    assert "A manual request cannot be sent while the timer is on." in locked.text
+    assert "disabled" in next(b for b in locked.all("button") if b.text == "Send Request").attributes
     page = Form(administrator_client, "device-request", device.pk).submit(422)
     assert "A manual request cannot be sent" in page
 
