@@ -13,7 +13,7 @@ from devices.rules.lifecycle import Event, State, next_state
 
 # each HTTP request of an exchange may take the whole timeout, and making a key of 4096 bits some seconds
 _REQUESTS_PER_TURN = 4
-_SLACK_SECONDS = 30
+_SLACK_SECONDS = 15
 
 
 class LeaseLost(Exception):

@@ -94,21 +94,31 @@ def run(
     real: bool,
     kill: bool,
     due_within: int = 90,
+    delay: float = 0,
     say: Callable[[str], None] = lambda _line: None,
 ) -> Figures:
-    """One whole run, 15 minutes at most. `due_within`: seconds until the last offset has passed."""
+    """One whole run, 15 minutes at most.
+
+    `due_within`: seconds until the last offset has passed. `delay`: seconds that the responder takes to answer.
+    """
     figures = Figures(devices)
     with (
-        (_real_ca if real else _responder)(directory) as ca,
+        _real_ca(directory) if real else _responder(directory, delay) as ca,
         # a worker's turn may last as long as its server's timeout allows, a ring waits that long in the queue
         deployed(directory / "fleetseal", FLEETSEAL_LEASE_SECONDS="20") as (deployment, api),
     ):
         # release 2.1.0 of the real server hands out duplicate serials under concurrency
-        allowance = {"max_requests_at_once": 1} if real else {}
+        at_once = 1 if real else 4
         server = api.call(
             "POST",
             "scep-servers/",
-            {"name": "CA", "url": ca.url, "timeout": 5, "allow_des_replies": real, **allowance},
+            {
+                "name": "CA",
+                "url": ca.url,
+                "timeout": 5,
+                "allow_des_replies": real,
+                "max_requests_at_once": at_once,
+            },
         )
         rows = [{"name": f"mfp-{n:03}", "host": f"mfp-{n:03}.example.com"} for n in range(devices)]
         created = api.call("POST", "devices/", rows)
@@ -164,7 +174,7 @@ def _wait(
             time.sleep(2)
             deployment.redis.restart()
         say(f"{ended} of {figures.devices} ended")
-        time.sleep(1)
+        time.sleep(0.3)
 
 
 ENDED = {"successful", "error"}
@@ -226,13 +236,14 @@ def _real_ca(directory: Path) -> Iterator[Ca]:
 
 
 @contextmanager
-def _responder(directory: Path) -> Iterator[Ca]:
+def _responder(directory: Path, delay: float) -> Iterator[Ca]:
     folder = directory / "responder"
     folder.mkdir(parents=True)
     port = free_port()
     challenge = folder / "challenge"
     challenge.write_text(CHALLENGE)
     words = ["--directory", str(folder), "--port", str(port), "--challenge-file", str(challenge)]
+    words += ["--delay", str(delay)]
     command = [sys.executable, "-m", "scep.server", *words]
     log = directory / "responder.log"
 
@@ -258,6 +269,9 @@ def main() -> int:
     parser.add_argument("--scep", choices=["real", "responder"], default="real")
     parser.add_argument("--kill", action="store_true", help="kill -9 a worker and the broker in the middle")
     parser.add_argument("--due-within", type=int, default=90, metavar="SECONDS")
+    parser.add_argument(
+        "--delay", type=float, default=0, metavar="SECONDS", help="of the responder's answers"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fleetseal-main-job-") as folder:
         figures = run(
@@ -266,6 +280,7 @@ def main() -> int:
             real=options.scep == "real",
             kill=options.kill,
             due_within=options.due_within,
+            delay=options.delay,
             say=lambda line: print(f"\r{line:60}", end="", file=sys.stderr, flush=True),
         )
     print(file=sys.stderr)
