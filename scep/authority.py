@@ -94,13 +94,17 @@ class Authority:
         return cms.degenerate([self.ra_certificate, self.certificate])
 
     def issue(self, csr: x509.CertificateSigningRequest, *, now: datetime) -> x509.Certificate:
-        """A certificate for the subject, the key and the subjectAltName of `csr`; the serial number is random."""
+        """A certificate for the subject, the key and the subjectAltName of `csr`; the serial number is random.
+
+        Raises ValueError, or an error of `cryptography.x509`, where one of them is malformed.
+        """
         public_key = csr.public_key()
         if not isinstance(public_key, rsa.RSAPublicKey):
             raise ValueError("only RSA keys are certified")
         lifetime = timedelta(days=random.randint(*self.validity_days))
+        left = self.certificate.not_valid_after_utc - now
         builder = (
-            _builder(csr.subject, self.certificate.subject, public_key, now, lifetime)
+            _builder(csr.subject, self.certificate.subject, public_key, now, min(lifetime, left))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(ca=False), critical=True)
             .add_extension(

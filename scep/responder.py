@@ -16,10 +16,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import AttributeOID
 
-from scep import messages
+from scep import asn1, messages
 from scep.algorithms import ContentCipher
 from scep.authority import Authority
 from scep.errors import FailInfo, ScepError
@@ -40,9 +41,9 @@ class Behavior:
     pending: int = 0
     """Answer PENDING so many times per transaction before the certificate is issued."""
     fail_info: int | None = None
-    """Refuse every PKCSReq with this failInfo (0 to 4)."""
+    """Refuse with this failInfo (0 to 4), after the PENDING answers if there are any, what is not issued yet."""
     delay: float = 0
-    """Seconds before each answer."""
+    """Seconds before each answer to a message."""
     drop: bool = False
     """Close the connection without having looked at the message."""
     drop_replies: int = 0
@@ -55,6 +56,8 @@ class Behavior:
     """Answer messages with this HTTP status."""
     reply_for_somebody_else: bool = False
     """Sign an answer to another transaction."""
+    sealed_for_somebody_else: bool = False
+    """Envelop what was issued for another key than the requester's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ class Logged:
     transaction_id: str
     public_key_sha256: str
     common_name: str
+    """What the certificate is asked for, where known; not every client signs under that name."""
     outcome: str
     """`issued`, `again` (the same certificate once more), `pending`, or `failure N`."""
 
@@ -103,7 +107,7 @@ class Responder:
 
     @property
     def messages(self) -> list[Logged]:
-        """Every pkiMessage so far, oldest first."""
+        """Every pkiMessage since the store was opened, oldest first."""
         return self.store.messages()
 
     def handle(self, method: str, query: Mapping[str, str], body: bytes) -> Response:
@@ -135,21 +139,25 @@ class Responder:
             )
         except ScepError as error:
             return Response(400, f"{error}\n".encode())
+        if not asn1.is_printable(request.transaction_id):
+            # a reply has to repeat it, and could not (RFC 8894 section 3.2.1.1)
+            return Response(400, b"transactionID should be a PrintableString\n")
         with self._lock:
             reply, dropped = self._answer(request, behavior)
         return Response(drop=True) if dropped else Response(body=reply, content_type=MESSAGE_TYPE)
 
     def _answer(self, request: Request, behavior: Behavior) -> tuple[bytes, bool]:
         """The reply, and whether it gets lost on its way."""
+        entry = self.store.find(request.transaction_id)
         try:
-            entry, outcome = self._decide(request, behavior)
+            entry, outcome = self._decide(entry, request, behavior)
             reply = self._reply_about(entry, request, behavior)
         except _RefusedError as refusal:
             outcome = f"failure {refusal.fail_info:d}"
             reply = self._reply(
                 request, PkiStatus.FAILURE, fail_info=refusal.fail_info, fail_text=refusal.text
             )
-        name = _common_name(request.signer.subject)
+        name = _common_name(_asked_for(entry, request))
         key = _fingerprint(request.signer)
         self.store.log(
             Logged(self._clock(), request.message_type.label, request.transaction_id, key, name, outcome)
@@ -157,17 +165,16 @@ class Responder:
         self._seen[request.transaction_id] += 1
         return reply, self._seen[request.transaction_id] <= behavior.drop_replies
 
-    def _decide(self, request: Request, behavior: Behavior) -> tuple[Entry, str]:
-        """What is known of the transaction now. Raises _RefusedError."""
-        entry = self.store.find(request.transaction_id)
+    def _decide(self, entry: Entry | None, request: Request, behavior: Behavior) -> tuple[Entry, str]:
+        """What is known of the transaction now, and what that is called in the log. Raises _RefusedError."""
+        if request.message_type is MessageType.RENEWAL_REQ:
+            raise _RefusedError(FailInfo.BAD_REQUEST, "GetCACaps does not offer Renewal: send a PKCSReq")
         if entry is not None and entry.public_key_sha256 != _fingerprint(request.signer):
             raise _RefusedError(FailInfo.BAD_REQUEST, "this transactionID belongs to another key")
         if request.message_type is MessageType.CERT_POLL:
             if entry is None:
                 raise _RefusedError(FailInfo.BAD_CERT_ID, "no such transaction")
         elif entry is None:
-            if behavior.fail_info is not None:
-                raise _RefusedError(FailInfo(behavior.fail_info), "as told")
             entry = Entry(
                 transaction_id=request.transaction_id,
                 public_key_sha256=_fingerprint(request.signer),
@@ -180,11 +187,21 @@ class Responder:
             entry = replace(entry, pending_left=entry.pending_left - 1)
             self.store.save(entry)
             return entry, "pending"
-        csr = x509.load_der_x509_csr(entry.csr)
-        certificate = self.authority.issue(csr, now=self._clock())
+        if behavior.fail_info is not None:
+            raise _RefusedError(FailInfo(behavior.fail_info), "as told")
+        certificate = self._issue(entry)
         entry = replace(entry, certificate=certificate.public_bytes(Encoding.DER))
         self.store.save(entry)
         return entry, "issued"
+
+    def _issue(self, entry: Entry) -> x509.Certificate:
+        """The certificate that was asked for. Raises _RefusedError where the CSR's wishes make no sense."""
+        try:
+            return self.authority.issue(x509.load_der_x509_csr(entry.csr), now=self._clock())
+        except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+            raise _RefusedError(
+                FailInfo.BAD_REQUEST, f"the CSR cannot be made a certificate: {error}"
+            ) from error
 
     def _checked(self, request: Request) -> bytes:
         """The CSR of a PKCSReq, once it may be granted. Raises _RefusedError."""
@@ -193,9 +210,12 @@ class Responder:
             if not csr.is_signature_valid:
                 raise ValueError("its signature is wrong")
             challenge = _challenge_password(csr)
+            key = csr.public_key()
         except ValueError as error:
             raise _RefusedError(FailInfo.BAD_MESSAGE_CHECK, f"the CSR cannot be read: {error}") from error
-        if csr.public_key() != request.signer.public_key():
+        except UnsupportedAlgorithm as error:
+            raise _RefusedError(FailInfo.BAD_ALG, f"the CSR cannot be verified: {error}") from error
+        if key != request.signer.public_key():
             raise _RefusedError(
                 FailInfo.BAD_MESSAGE_CHECK, "the message is not signed with the key in the CSR"
             )
@@ -209,7 +229,9 @@ class Responder:
         if entry.certificate is None:
             return self._reply(request, PkiStatus.PENDING)
         issued = (x509.load_der_x509_certificate(entry.certificate), self.authority.certificate)
-        return self._reply(request, PkiStatus.SUCCESS, issued=issued)
+        # the CA's own certificate is at hand, and nobody but the CA can open what is sealed for it
+        recipient = self.authority.certificate if behavior.sealed_for_somebody_else else request.signer
+        return self._reply(request, PkiStatus.SUCCESS, issued=issued, recipient=recipient)
 
     def _reply(
         self,
@@ -217,6 +239,7 @@ class Responder:
         status: PkiStatus,
         *,
         issued: tuple[x509.Certificate, ...] = (),
+        recipient: x509.Certificate | None = None,
         fail_info: FailInfo | None = None,
         fail_text: str = "",
     ) -> bytes:
@@ -227,6 +250,7 @@ class Responder:
             key=self.authority.ra_key,
             sender_nonce=os.urandom(messages.NONCE_LENGTH),
             issued=issued,
+            envelope_for=recipient,
             fail_info=fail_info,
             fail_text=fail_text,
         )
@@ -250,6 +274,14 @@ def _fingerprint(certificate: x509.Certificate) -> str:
     """SHA-256 of the public key."""
     key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(key).hexdigest()
+
+
+def _asked_for(entry: Entry | None, request: Request) -> x509.Name:
+    """The CSR's subject; the message's signer where there is no CSR that can be read."""
+    try:
+        return x509.load_der_x509_csr(entry.csr if entry else request.content).subject
+    except ValueError:
+        return request.signer.subject
 
 
 def _common_name(name: x509.Name) -> str:

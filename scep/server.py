@@ -14,6 +14,7 @@ import binascii
 import contextlib
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -22,7 +23,7 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import FrameType
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from scep.authority import Authority
 from scep.ber import MAX_SIZE
@@ -48,6 +49,8 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             length = int(self.headers.get("Content-Length", ""))
         except ValueError:
+            # whatever body comes would be read as the next request
+            self.close_connection = True
             self._send(Response(411, b"Content-Length was expected\n"))
             return
         if not 0 <= length <= MAX_SIZE:
@@ -57,11 +60,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(self.rfile.read(length))
 
     def _answer(self, body: bytes) -> None:
-        parts = urlsplit(self.path)
-        if parts.path.rstrip("/") != PATH:
+        path, _, query_string = self.path.partition("?")
+        if path.rstrip("/") != PATH:
             self._send(Response(404, b"SCEP is at /scep\n"))
             return
-        query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        query = dict(parse_qsl(query_string, keep_blank_values=True))
         if self.command == "GET" and query.get("operation") == "PKIOperation":
             try:
                 body = base64.b64decode(query.get("message", ""), validate=True)
@@ -79,6 +82,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(response.status)
         self.send_header("Content-Type", response.content_type)
         self.send_header("Content-Length", str(len(response.body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(response.body)
 
@@ -92,7 +97,30 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, responder: Responder, port: int) -> None:
         self.responder = responder
+        self._connections: set[socket.socket] = set()
+        self._lock = threading.Lock()
         super().__init__(("127.0.0.1", port), _Handler)
+
+    def get_request(self) -> tuple[socket.socket, object]:
+        """Accept a connection, and remember it."""
+        connection, address = super().get_request()
+        with self._lock:
+            self._connections.add(connection)
+        return connection, address
+
+    def shutdown_request(self, request: socket.socket | tuple[bytes, socket.socket]) -> None:
+        """End a connection, and forget it."""
+        with self._lock:
+            self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        """Also end the connections kept open: who closed the server gets no more answers from it."""
+        super().server_close()
+        with self._lock:
+            for connection in self._connections:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that went away is no news; anything else is."""
@@ -127,6 +155,19 @@ def _days(text: str) -> tuple[int, int]:
     return days
 
 
+def _challenge(options: argparse.Namespace) -> str | None:
+    """The challenge password, None where everybody may enroll. Raises OSError, KeyError, ValueError."""
+    if options.challenge_file:
+        challenge = str(options.challenge_file.read_text()).strip()
+    elif options.challenge_env:
+        challenge = os.environ[options.challenge_env]
+    else:
+        return None
+    if not challenge:
+        raise ValueError("the challenge password is empty; leave the option out to enroll everybody")
+    return challenge
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m scep.server",
@@ -143,7 +184,9 @@ def _arguments() -> argparse.Namespace:
     challenge.add_argument("--challenge-env", metavar="NAME", help="environment variable with it")
     parser.add_argument("--pending", type=int, default=0, metavar="N", help="answer PENDING N times first")
     parser.add_argument("--fail-info", type=int, choices=range(5), help="refuse every request")
-    parser.add_argument("--delay", type=float, default=0, metavar="SECONDS", help="wait before each answer")
+    parser.add_argument(
+        "--delay", type=float, default=0, metavar="SECONDS", help="wait before each answer to a message"
+    )
     return parser.parse_args()
 
 
@@ -151,11 +194,7 @@ def main() -> int:
     """Serve until SIGTERM or Ctrl-C. Exit code 2 when it cannot start."""
     options = _arguments()
     try:
-        challenge = None
-        if options.challenge_file:
-            challenge = options.challenge_file.read_text().strip()
-        elif options.challenge_env:
-            challenge = os.environ[options.challenge_env]
+        challenge = _challenge(options)
         options.directory.mkdir(parents=True, exist_ok=True)
         authority = Authority.kept_in(
             options.directory, options.name, now=datetime.now(UTC), validity_days=options.days

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass, field
@@ -69,9 +70,10 @@ class MemoryStore:
 
 
 class DirectoryStore(MemoryStore):
-    """Also keeps it in files, and goes on with them: transactions/ID.json, issued/SERIAL.pem, messages.jsonl.
+    """Also keeps it in files, and goes on with them: transactions/*.json, issued/SERIAL.pem, messages.jsonl.
 
-    A transaction's file holds its CSR, and with it the challenge password: mode 0600.
+    `messages()` returns those since this object was made, the file has all. A transaction's file holds its CSR,
+    and with it the challenge password: mode 0600.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -83,15 +85,16 @@ class DirectoryStore(MemoryStore):
             folder.mkdir(parents=True, exist_ok=True)
         for path in self._transactions.glob("*.json"):
             stored = json.loads(path.read_text())
-            super().save(
-                Entry(
-                    transaction_id=stored["transaction_id"],
-                    public_key_sha256=stored["public_key_sha256"],
-                    csr=base64.b64decode(stored["csr"]),
-                    pending_left=stored["pending_left"],
-                    certificate=base64.b64decode(stored["certificate"]) if stored["certificate"] else None,
-                )
+            entry = Entry(
+                transaction_id=stored["transaction_id"],
+                public_key_sha256=stored["public_key_sha256"],
+                csr=base64.b64decode(stored["csr"]),
+                pending_left=stored["pending_left"],
+                certificate=base64.b64decode(stored["certificate"]) if stored["certificate"] else None,
             )
+            super().save(entry)
+            # killed between the two files of one certificate
+            self._publish(entry)
 
     def save(self, entry: Entry) -> None:
         """On the disk first: a certificate that was handed out is never forgotten."""
@@ -100,13 +103,17 @@ class DirectoryStore(MemoryStore):
             "certificate": base64.b64encode(entry.certificate).decode() if entry.certificate else None,
         }
         # a transaction ID is the client's choice and no file name
-        name = base64.urlsafe_b64encode(entry.transaction_id.encode()).decode()[:200]
+        name = hashlib.sha256(entry.transaction_id.encode()).hexdigest()
         _write(self._transactions / f"{name}.json", json.dumps(stored).encode())
+        self._publish(entry)
+        super().save(entry)
+
+    def _publish(self, entry: Entry) -> None:
         if entry.certificate is not None:
             certificate = x509.load_der_x509_certificate(entry.certificate)
-            pem = certificate.public_bytes(Encoding.PEM)
-            _write(self._issued / f"{certificate.serial_number:x}.pem", pem)
-        super().save(entry)
+            path = self._issued / f"{certificate.serial_number:x}.pem"
+            if not path.exists():
+                _write(path, certificate.public_bytes(Encoding.PEM))
 
     def log(self, message: Logged) -> None:
         """Append a line to messages.jsonl."""
