@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from devices import inventory
 from devices.audit import SYSTEM
@@ -49,6 +51,13 @@ def make_line(device: Device, sequence: int, **fields: Any) -> IssuanceRequest:
     return line
 
 
+@pytest.fixture(autouse=True)
+def _language_of_the_site() -> Iterator[None]:
+    """A request leaves its language active in the thread that answered it, which here is that of the tests."""
+    yield
+    translation.deactivate()
+
+
 @pytest.fixture
 def fleet() -> dict[str, Any]:
     """One device with a stored challenge password and a key, its server and its group in Tokyo."""
@@ -62,3 +71,16 @@ def fleet() -> dict[str, Any]:
     )
     device = Device.objects.select_related("group", "scep_settings__server").get(pk=device.pk)
     return {"device": device, "server": server, "group": group, "key": make_key(device)}
+
+
+def pytest_collection_finish() -> None:
+    """Compile the translations when they are older than their sources, as `make messages` does."""
+    from babel.messages.mofile import write_mo
+    from babel.messages.pofile import read_po
+    from django.conf import settings
+
+    for source in Path(settings.LOCALE_PATHS[0]).glob("*/LC_MESSAGES/*.po"):
+        compiled = source.with_suffix(".mo")
+        if not compiled.exists() or compiled.stat().st_mtime < source.stat().st_mtime:
+            with source.open("rb") as catalog, compiled.open("wb") as file:
+                write_mo(file, read_po(catalog))
