@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
 
 from scep.ber import MAX_SIZE
@@ -85,13 +86,14 @@ class ScepClient:
                     )
                 body = self._read(response, deadline)
                 return HttpReply(response.status_code, body, response.headers.get("Content-Type", ""))
-        except requests.RequestException as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise ConnectionFailed(self._explain(error)) from error
 
     def _read(self, response: requests.Response, deadline: float) -> bytes:
         parts: list[bytes] = []
         size = 0
-        for part in response.iter_content(_CHUNK):
+        # read1 returns what has come; iter_content would wait until its chunk is full, however slowly it fills
+        while part := response.raw.read1(_CHUNK, decode_content=True):
             parts.append(part)
             size += len(part)
             if size > MAX_SIZE:
@@ -106,7 +108,7 @@ class ScepClient:
                 )
         return b"".join(parts)
 
-    def _explain(self, error: requests.RequestException) -> str:
+    def _explain(self, error: Exception) -> str:
         match error:
             case requests.exceptions.SSLError():
                 return (
@@ -117,7 +119,7 @@ class ScepClient:
                     f"No connection to the SCEP server within {self._timeout:g} s. Check the address, the port and "
                     "firewalls in between."
                 )
-            case requests.exceptions.Timeout():
+            case requests.exceptions.Timeout() | urllib3.exceptions.TimeoutError():
                 return (
                     f"The SCEP server did not answer within {self._timeout:g} s. Check whether it runs, or raise "
                     "[Communication Timeout]."

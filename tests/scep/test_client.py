@@ -1,0 +1,231 @@
+"""The client over HTTP: what a server can do wrong before it says anything in SCEP (R2, R17)."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import pytest
+
+from scep.authority import Authority
+from scep.ber import MAX_SIZE
+from scep.client import ScepClient, thread_session
+from scep.csr import CertificateParameters, SignatureAlgorithm, Transaction, new_transaction
+from scep.errors import ConnectionFailed, HttpStatusError, NotScep
+from scep.exchange import Exchange, Failed, HttpRequest, Issued, Outcome, ServerPolicy, Step
+from scep.responder import Behavior, Responder
+from scep.server import serving
+from tests.peers.process import free_port
+
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture(scope="module")
+def transaction() -> Transaction:
+    parameters = CertificateParameters("mfp.example.com", "", 2048, SignatureAlgorithm.SHA256, "")
+    return new_transaction(parameters, now=NOW)
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority.create("Client CA", now=NOW)
+
+
+def run(url: str, transaction: Transaction, *, timeout: float = 5) -> Outcome:
+    exchange = Exchange(transaction, Step.REQUEST, now=NOW, policy=ServerPolicy())
+    return ScepClient(url, timeout=timeout).run(exchange)
+
+
+@contextmanager
+def raw_server(answer: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A server that answers each connection with whatever `answer` does with the socket."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.1)
+        ended = threading.Event()
+
+        def serve() -> None:
+            while not ended.is_set():
+                try:
+                    connection, _address = listener.accept()
+                except TimeoutError:
+                    continue
+                with connection:
+                    connection.settimeout(5)
+                    connection.recv(65536)
+                    try:
+                        answer(connection)
+                    except OSError:
+                        continue  # the client had enough
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/scep"
+        finally:
+            ended.set()
+            thread.join()
+
+
+def http(status: str, body: bytes = b"", *headers: str) -> Callable[[socket.socket], None]:
+    """An ordinary HTTP answer."""
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *headers, "", ""]
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall("\r\n".join(lines).encode() + body)
+
+    return answer
+
+
+def error_of(outcome: Outcome) -> Exception:
+    assert isinstance(outcome, Failed)
+    return outcome.error
+
+
+class TestConnection:
+    def test_nobody_listens(self, transaction: Transaction) -> None:
+        error = error_of(run(f"http://127.0.0.1:{free_port()}/scep", transaction))
+        assert isinstance(error, ConnectionFailed)
+        assert (error.details, error.worth_polling) == ("Communication Error (TOP ERROR)", True)
+        assert "Connection refused" in str(error)
+
+    def test_no_such_host(self, transaction: Transaction) -> None:
+        error = error_of(run("http://no-such-host.invalid/scep", transaction))
+        assert isinstance(error, ConnectionFailed)
+        assert "Check the URL" in str(error)
+
+    def test_r2_no_answer_within_the_timeout(self, transaction: Transaction) -> None:
+        with raw_server(lambda _connection: time.sleep(1.5)) as url:
+            began = time.monotonic()
+            error = error_of(run(url, transaction, timeout=0.5))
+            assert time.monotonic() - began < 1.4
+        assert isinstance(error, ConnectionFailed)
+        assert "did not answer within 0.5 s" in str(error)
+
+    def test_quirk_29_a_slow_body_counts(self, transaction: Transaction) -> None:
+        def drip(connection: socket.socket) -> None:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
+            for _ in range(20):
+                time.sleep(0.2)  # each piece is in time, the whole is not
+                connection.sendall(b"x")
+
+        with raw_server(drip) as url:
+            began = time.monotonic()
+            error = error_of(run(url, transaction, timeout=0.6))
+            assert time.monotonic() - began < 2
+        assert isinstance(error, ConnectionFailed)
+
+    def test_a_connection_that_is_dropped(self, transaction: Transaction) -> None:
+        with raw_server(lambda connection: connection.shutdown(socket.SHUT_RDWR)) as url:
+            assert isinstance(error_of(run(url, transaction)), ConnectionFailed)
+
+    def test_a_body_that_breaks_off(self, transaction: Transaction) -> None:
+        def half(connection: socket.socket) -> None:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+
+        with raw_server(half) as url:
+            assert isinstance(error_of(run(url, transaction)), ConnectionFailed)
+
+    def test_what_is_no_http(self, transaction: Transaction) -> None:
+        with raw_server(lambda connection: connection.sendall(b"220 mail.example.com ESMTP\r\n")) as url:
+            assert isinstance(error_of(run(url, transaction)), ConnectionFailed)
+
+    def test_tls_that_fails(self, transaction: Transaction) -> None:
+        with raw_server(http("200 OK")) as url:
+            error = error_of(run(url.replace("http:", "https:"), transaction))
+        assert isinstance(error, ConnectionFailed)
+        assert "TLS" in str(error)
+
+
+class TestAnswers:
+    @pytest.mark.parametrize("status", ["403 Forbidden", "404 Not Found", "500 Oops", "503 Busy"])
+    def test_r17_the_http_status_is_in_the_details(self, transaction: Transaction, status: str) -> None:
+        with raw_server(http(status, b"<html>no</html>")) as url:
+            error = error_of(run(url, transaction))
+        assert isinstance(error, HttpStatusError)
+        assert error.details == f"Communication Error (TOP ERROR {status[:3]})"
+        assert not error.worth_polling
+
+    def test_a_redirect_is_said_and_not_followed(self, transaction: Transaction) -> None:
+        with raw_server(http("302 Found", b"", "Location: http://127.0.0.1:1/elsewhere")) as url:
+            error = error_of(run(url, transaction))
+        assert isinstance(error, HttpStatusError)
+        assert error.status == 302
+        assert "redirects" in str(error)
+
+    @pytest.mark.parametrize("body", [b"", b"<html>Welcome</html>", b"garbage", b"0\x80\x00\x00"])
+    def test_quirk_25_200_without_scep(self, transaction: Transaction, body: bytes) -> None:
+        with raw_server(http("200 OK", body)) as url:
+            error = error_of(run(url, transaction))
+        assert isinstance(error, NotScep)
+        assert error.details == "Communication Error (TOP ERROR 200)"
+
+    def test_quirk_29_more_than_the_limit(self, transaction: Transaction) -> None:
+        with raw_server(http("200 OK", b"0" * (MAX_SIZE + 70_000))) as url:
+            error = error_of(run(url, transaction))
+        assert isinstance(error, NotScep)
+        assert str(MAX_SIZE) in str(error)
+
+    def test_quirk_03_the_content_type_is_not_believed(
+        self, transaction: Transaction, authority: Authority, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        responder = Responder(authority)
+        monkeypatch.setattr(Authority, "media_type", "text/html; charset=utf-8")
+        with serving(responder) as url:
+            assert isinstance(run(url, transaction), Issued)
+
+
+class TestSending:
+    def test_quirk_23_post_has_its_type_and_its_length(
+        self, transaction: Transaction, authority: Authority
+    ) -> None:
+        seen: list[dict[str, str]] = []
+        with serving(Responder(authority)) as url:
+            session = thread_session()
+            adapter = session.get_adapter(url)
+            send = adapter.send
+
+            def watched(request: object, **kwargs: object) -> object:
+                seen.append({"method": request.method, **request.headers})  # type: ignore[attr-defined]
+                return send(request, **kwargs)  # type: ignore[arg-type]
+
+            adapter.send = watched  # type: ignore[assignment, method-assign]
+            try:
+                assert isinstance(run(url, transaction), Issued)
+            finally:
+                adapter.send = send  # type: ignore[method-assign]
+        (post,) = [headers for headers in seen if headers["method"] == "POST"]
+        assert post["Content-Type"] == "application/x-pki-message"
+        assert int(post["Content-Length"]) > 1000
+        assert "Transfer-Encoding" not in post
+
+    def test_before_send_comes_before_messages_only_and_can_stop_them(
+        self, transaction: Transaction, authority: Authority
+    ) -> None:
+        class Stopped(Exception):
+            pass
+
+        seen: list[HttpRequest] = []
+
+        def stop(request: HttpRequest) -> None:
+            seen.append(request)
+            raise Stopped
+
+        responder = Responder(authority, behavior=Behavior())
+        exchange = Exchange(transaction, Step.REQUEST, now=NOW, policy=ServerPolicy())
+        with serving(responder) as url, pytest.raises(Stopped):
+            ScepClient(url, timeout=5).run(exchange, before_send=stop)
+        assert [request.message_type for request in seen] == ["PKCSReq"]
+        assert responder.messages == []
+
+    def test_each_thread_has_its_session(self) -> None:
+        sessions = [thread_session(), thread_session()]
+        thread = threading.Thread(target=lambda: sessions.append(thread_session()))
+        thread.start()
+        thread.join()
+        assert sessions[0] is sessions[1]
+        assert sessions[0] is not sessions[2]
+        assert not sessions[0].trust_env, "neither proxies nor .netrc of whoever started the worker"
