@@ -99,6 +99,8 @@ class Demo:
             *(sys.executable, "-m", "scep.server"),
             *("--directory", str(self.data_dir / "demo-ca")),
             *("--port", str(self.memory.ca_port), "--challenge-file", str(self.challenge_file)),
+            # longer than INTERVAL_DAYS, and not all the same: "Expires next" has something to show
+            *("--days", "120-365"),
         ]
         return Program(
             name="demo-ca",
