@@ -166,7 +166,7 @@ def sign(
 
 
 def degenerate(certificates: Sequence[x509.Certificate]) -> bytes:
-    """DER of a certs-only SignedData (RFC 8894 section 3.4)."""
+    """A certs-only SignedData (RFC 8894 section 3.4) with the certificates in this order."""
     return _signed_data(None, certificates, digests=[], signers=[])
 
 
@@ -371,7 +371,8 @@ def _signed_data(
     digests: list[bytes],
     signers: list[bytes],
 ) -> bytes:
-    encoded = sorted(certificate.public_bytes(Encoding.DER) for certificate in certificates)
+    # not sorted, as DER would have it: micromdm's client takes the first for its own, and nothing here is signed
+    encoded = [certificate.public_bytes(Encoding.DER) for certificate in certificates]
     signed_data = asn1.SignedData(
         version=1,
         digest_algorithms=asn1.tlv(asn1.set_of(digests)),

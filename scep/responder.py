@@ -16,7 +16,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import AttributeOID
 
@@ -207,10 +209,8 @@ class Responder:
         """The CSR of a PKCSReq, once it may be granted. Raises _RefusedError."""
         try:
             csr = x509.load_der_x509_csr(request.content)
-            if not csr.is_signature_valid:
-                raise ValueError("its signature is wrong")
+            key = _verified_key(csr)
             challenge = _challenge_password(csr)
-            key = csr.public_key()
         except ValueError as error:
             raise _RefusedError(FailInfo.BAD_MESSAGE_CHECK, f"the CSR cannot be read: {error}") from error
         except UnsupportedAlgorithm as error:
@@ -261,6 +261,22 @@ class _RefusedError(Exception):
         super().__init__(text)
         self.fail_info = fail_info
         self.text = text
+
+
+def _verified_key(csr: x509.CertificateSigningRequest) -> RSAPublicKey:
+    """The key that signed `csr`, which is the key in it. Raises ValueError and UnsupportedAlgorithm.
+
+    By hand, because `is_signature_valid` is False for every SHA-1, which R4 still offers.
+    """
+    key, digest = csr.public_key(), csr.signature_hash_algorithm
+    scheme = csr.signature_algorithm_parameters
+    if not isinstance(key, RSAPublicKey) or isinstance(scheme, ec.ECDSA) or digest is None or scheme is None:
+        raise ValueError("it is not signed with RSA")
+    try:
+        key.verify(csr.signature, csr.tbs_certrequest_bytes, scheme, digest)
+    except InvalidSignature as error:
+        raise ValueError("its signature is wrong") from error
+    return key
 
 
 def _challenge_password(csr: x509.CertificateSigningRequest) -> bytes:

@@ -1,0 +1,139 @@
+"""What the tests of the CA's side share: transactions, messages of any kind, and whole enrollments."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from datetime import UTC, datetime
+
+from cryptography import x509
+
+from scep import asn1, cms, messages
+from scep.algorithms import ContentCipher
+from scep.client import ScepClient
+from scep.csr import CertificateParameters, SignatureAlgorithm, Transaction, new_transaction
+from scep.errors import RequestRefused
+from scep.exchange import Exchange, HttpRequest, Outcome, ServerPolicy, ServerProfile, Step
+from scep.messages import MessageType, Reply
+from scep.responder import Responder, Response
+
+CHALLENGE = "opensesame-8894"
+NOW = datetime.now(UTC)
+
+
+def transaction(
+    common_name: str = "mfp.example.com",
+    challenge: str = CHALLENGE,
+    algorithm: SignatureAlgorithm = SignatureAlgorithm.SHA256,
+) -> Transaction:
+    """A new one, with a new key of 2048 bits."""
+    return new_transaction(CertificateParameters(common_name, "Example", 2048, algorithm, challenge), now=NOW)
+
+
+def renamed(made: Transaction, transaction_id: str) -> Transaction:
+    """The same key and CSR under another transaction ID."""
+    return Transaction(transaction_id, made.key, made.csr, made.signer)
+
+
+def run(
+    url: str,
+    made: Transaction,
+    step: Step = Step.REQUEST,
+    *,
+    sent: list[str] | None = None,
+    policy: ServerPolicy | None = None,
+    profile: ServerProfile | None = None,
+    timeout: float = 5,
+) -> Outcome:
+    """One exchange with the server at `url`; `sent` collects the types of the messages that went out."""
+
+    def note(request: HttpRequest) -> None:
+        if sent is not None:
+            sent.append(str(request.message_type))
+
+    exchange = Exchange(made, step, now=datetime.now(UTC), policy=policy or ServerPolicy(), profile=profile)
+    return ScepClient(url, timeout=timeout).run(exchange, before_send=note)
+
+
+def send(
+    responder: Responder,
+    made: Transaction,
+    message_type: MessageType = MessageType.PKCS_REQ,
+    *,
+    content: bytes | None = None,
+    cipher: ContentCipher = ContentCipher.AES_128,
+    sender_nonce: bytes = b"",
+) -> Response:
+    """Hand the responder one message, without HTTP; `content` is what belongs there unless given."""
+    if content is None:
+        content = made.csr
+        if message_type is MessageType.CERT_POLL:
+            content = messages.issuer_and_subject(responder.authority.certificate, made.signer)
+    body = messages.build_request(
+        message_type,
+        content,
+        transaction=made,
+        recipient=responder.authority.ra_certificate,
+        sender_nonce=sender_nonce or os.urandom(messages.NONCE_LENGTH),
+        cipher=cipher,
+        digest=SignatureAlgorithm.SHA256,
+    )
+    return responder.handle("POST", {"operation": "PKIOperation"}, body)
+
+
+def ask(
+    responder: Responder,
+    made: Transaction,
+    message_type: MessageType = MessageType.PKCS_REQ,
+    *,
+    content: bytes | None = None,
+    cipher: ContentCipher = ContentCipher.AES_128,
+    allowed: Collection[ContentCipher] = frozenset(ContentCipher),
+) -> Reply:
+    """The verified reply to one message. Raises RequestRefused for a FAILURE."""
+    sender_nonce = os.urandom(messages.NONCE_LENGTH)
+    response = send(responder, made, message_type, content=content, cipher=cipher, sender_nonce=sender_nonce)
+    assert (response.status, response.content_type) == (200, "application/x-pki-message"), response
+    return messages.read_reply(
+        response.body,
+        transaction=made,
+        signers=[responder.authority.ra_certificate],
+        sender_nonce=sender_nonce,
+        allowed=allowed,
+    )
+
+
+def certificate_of(reply: Reply, made: Transaction) -> x509.Certificate:
+    """The requester's own certificate; the CA's comes along, in any order."""
+    (own,) = [each for each in reply.certificates if each.public_key() == made.key.public_key()]
+    return own
+
+
+def refusal(
+    responder: Responder,
+    made: Transaction,
+    message_type: MessageType = MessageType.PKCS_REQ,
+    *,
+    content: bytes | None = None,
+) -> tuple[int, str]:
+    """failInfo and failInfoText of the FAILURE that this message ends in."""
+    try:
+        reply = ask(responder, made, message_type, content=content)
+    except RequestRefused as error:
+        return int(error.fail_info), error.fail_text
+    raise AssertionError(f"a FAILURE was expected, {reply.status.name} came")
+
+
+def signed_with_text_id(made: Transaction, transaction_id: str, responder: Responder) -> bytes:
+    """A PKCSReq whose transactionID is a UTF8String, as no client should send it."""
+    return cms.sign(
+        cms.envelop(made.csr, recipient=responder.authority.ra_certificate, cipher=ContentCipher.AES_128),
+        certificate=made.signer,
+        key=made.key,
+        attributes=[
+            asn1.attribute(asn1.MESSAGE_TYPE, asn1.printable("19")),
+            asn1.attribute(asn1.TRANSACTION_ID, transaction_id),
+            asn1.attribute(asn1.SENDER_NONCE, os.urandom(messages.NONCE_LENGTH)),
+        ],
+        algorithm=SignatureAlgorithm.SHA256,
+    )
