@@ -21,7 +21,8 @@
     document.addEventListener("visibilitychange", refresh);
   }
 
-  // whoever stands on a link, or has pushed a table sideways, stays there when the part is replaced
+  // whoever stands on a link, has opened something, or has pushed a table sideways, finds it so again when
+  // the part is replaced
   let kept = null;
 
   document.addEventListener("htmx:beforeSwap", function (event) {
@@ -37,13 +38,18 @@
       target: target.id,
       place: links.indexOf(focused),
       href: focused && focused.getAttribute("href"),
+      opened: [...target.querySelectorAll("details[open][id]")].map((details) => details.id),
       scrolled: [...target.querySelectorAll(".table-responsive")].map((table) => table.scrollLeft),
     };
   });
 
-  document.addEventListener("htmx:afterSettle", function () {
+  document.addEventListener("htmx:afterSwap", function () {
     const target = kept && document.getElementById(kept.target);
     if (!target) return;
+    for (const id of kept.opened) {
+      const details = document.getElementById(id);
+      if (details) details.open = true;
+    }
     target.querySelectorAll(".table-responsive").forEach(function (table, index) {
       table.scrollLeft = kept.scrolled[index] || 0;
     });
