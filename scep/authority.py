@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from scep import cms
+from scep.certificates import key_usage
 
 _CA_LIFETIME = timedelta(days=3650)
 _BACKDATED = timedelta(minutes=5)
@@ -49,7 +50,7 @@ class Authority:
         builder = _builder(subject, subject, key.public_key(), now, _CA_LIFETIME)
         certificate = (
             builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .add_extension(_key_usage(ca=True), critical=True)
+            .add_extension(key_usage(ca=True), critical=True)
             .sign(key, hashes.SHA256())
         )
         if not with_ra:
@@ -58,7 +59,7 @@ class Authority:
         ra_subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name} RA")])
         ra_certificate = (
             _builder(ra_subject, subject, ra_key.public_key(), now, _CA_LIFETIME)
-            .add_extension(_key_usage(ca=False), critical=True)
+            .add_extension(key_usage(ca=False), critical=True)
             .sign(key, hashes.SHA256())
         )
         return cls(certificate, key, ra_certificate, ra_key, validity_days)
@@ -106,7 +107,7 @@ class Authority:
         builder = (
             _builder(csr.subject, self.certificate.subject, public_key, now, min(lifetime, left))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_key_usage(ca=False), critical=True)
+            .add_extension(key_usage(ca=False), critical=True)
             .add_extension(
                 x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
                 critical=False,
@@ -140,18 +141,4 @@ def _builder(
         .not_valid_before(now - _BACKDATED)
         .not_valid_after(now + lifetime)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
-    )
-
-
-def _key_usage(*, ca: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=True,
-        key_encipherment=True,
-        content_commitment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=ca,
-        crl_sign=ca,
-        encipher_only=False,
-        decipher_only=False,
     )

@@ -24,6 +24,7 @@ from cryptography.x509.oid import NameOID
 
 from scep import asn1, ber
 from scep.algorithms import SignatureAlgorithm
+from scep.certificates import key_usage
 
 __all__ = ["CertificateParameters", "SignatureAlgorithm", "Transaction", "new_transaction"]
 
@@ -139,23 +140,12 @@ def _csr(
 def _signer(
     key: rsa.RSAPrivateKey, subject: x509.Name, algorithm: SignatureAlgorithm, now: datetime
 ) -> x509.Certificate:
-    usage = x509.KeyUsage(
-        digital_signature=True,
-        key_encipherment=True,
-        content_commitment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=False,
-        crl_sign=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
     return (
         x509.CertificateBuilder(subject_name=subject, issuer_name=subject, public_key=key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _SIGNER_BACKDATED)
         .not_valid_after(now + _SIGNER_LIFETIME)
-        .add_extension(usage, critical=True)
+        .add_extension(key_usage(ca=False), critical=True)
         # SHA-1 is what a CSR may say by permission; a certificate with it cannot be made, nor needs to be
         .sign(key, (SignatureAlgorithm.SHA256 if algorithm is SignatureAlgorithm.SHA1 else algorithm).hash)  # type: ignore[arg-type]
     )

@@ -18,6 +18,7 @@ __all__ = [
     "ScepError",
     "UnsupportedAlgorithm",
     "WrongCertificate",
+    "first_line",
 ]
 
 
@@ -138,3 +139,8 @@ class WrongCertificate(ScepError):
 
     def __init__(self, explanation: str) -> None:
         super().__init__(explanation, details=_scep_details(FailInfo.BAD_CERT_ID))
+
+
+def first_line(error: Exception) -> str:
+    """What a library's error says, fit for the middle of a sentence."""
+    return str(error).split("\n", 1)[0].rstrip(".") or type(error).__name__

@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from scep import asn1, cms
+from scep import asn1, cms, envelope
 from scep.algorithms import ContentCipher, SignatureAlgorithm
 from scep.asn1 import OID
 from scep.csr import Transaction
@@ -103,7 +103,7 @@ def build_request(
     Raises UnsupportedAlgorithm when the recipient's key is not RSA.
     """
     return cms.sign(
-        cms.envelop(content, recipient=recipient, cipher=cipher),
+        envelope.envelop(content, recipient=recipient, cipher=cipher),
         certificate=transaction.signer,
         key=transaction.key,
         attributes=[
@@ -130,7 +130,9 @@ def read_request(
     transaction_id = _read_text(signed, asn1.TRANSACTION_ID)
     if not transaction_id:
         raise NotScep("The message has no transactionID.")
-    content, cipher = cms.open_envelope(signed.content, certificate=certificate, key=key, allowed=allowed)
+    content, cipher = envelope.open_envelope(
+        signed.content, certificate=certificate, key=key, allowed=allowed
+    )
     return Request(
         message_type=MessageType(number),
         transaction_id=transaction_id,
@@ -164,7 +166,7 @@ def build_reply(
         recipient = envelope_for or request.signer
         # single DES is read but never sent (quirk 8)
         cipher = ContentCipher.AES_128 if request.cipher is ContentCipher.DES else request.cipher
-        content = cms.envelop(cms.degenerate(issued), recipient=recipient, cipher=cipher)
+        content = envelope.envelop(cms.degenerate(issued), recipient=recipient, cipher=cipher)
     attributes = [
         _number(asn1.MESSAGE_TYPE, MessageType.CERT_REP),
         _number(asn1.PKI_STATUS, status),
@@ -219,7 +221,7 @@ def read_reply(
         return Reply(PkiStatus.PENDING)
     if status != PkiStatus.SUCCESS:
         raise NotScep(f"pkiStatus 0, 2 or 3 was expected, {status} came.")
-    content, _cipher = cms.open_envelope(
+    content, _cipher = envelope.open_envelope(
         signed.content, certificate=transaction.signer, key=transaction.key, allowed=allowed
     )
     return Reply(PkiStatus.SUCCESS, cms.certificates_in(content))

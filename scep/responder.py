@@ -27,7 +27,7 @@ from scep.algorithms import ContentCipher
 from scep.authority import Authority
 from scep.errors import FailInfo, ScepError
 from scep.messages import MessageType, PkiStatus, Request
-from scep.store import Entry, MemoryStore, Store
+from scep.store import Entry, Logged, MemoryStore, Store
 
 CAPABILITIES = b"AES\nPOSTPKIOperation\nSCEPStandard\nSHA-256\nSHA-512\n"
 MESSAGE_TYPE = "application/x-pki-message"
@@ -71,20 +71,6 @@ class Response:
     content_type: str = "text/plain"
     delay: float = 0
     drop: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Logged:
-    """One pkiMessage that came in. Never holds the challenge password."""
-
-    at: datetime
-    message_type: str
-    transaction_id: str
-    public_key_sha256: str
-    common_name: str
-    """What the certificate is asked for, where known; not every client signs under that name."""
-    outcome: str
-    """`issued`, `again` (the same certificate once more), `pending`, or `failure N`."""
 
 
 class Responder:

@@ -9,13 +9,10 @@ import os
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-
-if TYPE_CHECKING:
-    from scep.responder import Logged
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +24,20 @@ class Entry:
     csr: bytes = field(repr=False)
     pending_left: int = 0
     certificate: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """One pkiMessage that came in. Never holds the challenge password."""
+
+    at: datetime
+    message_type: str
+    transaction_id: str
+    public_key_sha256: str
+    common_name: str
+    """What the certificate is asked for, where known; not every client signs under that name."""
+    outcome: str
+    """`issued`, `again` (the same certificate once more), `pending`, or `failure N`."""
 
 
 class Store(Protocol):

@@ -10,6 +10,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+from scep.certificates import is_ca, key_usage_of
 from scep.errors import MessageCheckFailed, WrongCertificate
 
 CLOCK_SKEW = timedelta(hours=1)
@@ -41,8 +42,8 @@ def encryption_certificate(certificates: Sequence[x509.Certificate]) -> x509.Cer
     """The one to encrypt for: keyEncipherment, an RA before the CA; else what there is (quirks 1, 2)."""
 
     def rank(certificate: x509.Certificate) -> tuple[bool, bool]:
-        usage = _key_usage(certificate)
-        return (usage is not None and not usage.key_encipherment, _is_ca(certificate))
+        usage = key_usage_of(certificate)
+        return (usage is not None and not usage.key_encipherment, is_ca(certificate))
 
     return min(certificates, key=rank)
 
@@ -54,7 +55,7 @@ def issuing_ca(certificates: Sequence[x509.Certificate]) -> x509.Certificate:
     }
 
     def rank(certificate: x509.Certificate) -> tuple[bool, bool]:
-        return (certificate.subject not in issuers, not _is_ca(certificate))
+        return (certificate.subject not in issuers, not is_ca(certificate))
 
     return min(certificates, key=rank)
 
@@ -99,7 +100,7 @@ def _chains_to(
     if any(_issued_by(certificate, anchor) for anchor in anchors):
         return True
     return length > 1 and any(
-        _is_ca(link)
+        is_ca(link)
         and link != certificate
         and _issued_by(certificate, link)
         and _chains_to(link, anchors, intermediates, length - 1)
@@ -121,17 +122,3 @@ def _rsa_numbers(certificate: x509.Certificate) -> object:
     except (ValueError, UnsupportedAlgorithm):
         return None
     return key.public_numbers() if isinstance(key, RSAPublicKey) else None
-
-
-def _key_usage(certificate: x509.Certificate) -> x509.KeyUsage | None:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.KeyUsage).value
-    except (ValueError, x509.ExtensionNotFound):
-        return None
-
-
-def _is_ca(certificate: x509.Certificate) -> bool:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except (ValueError, x509.ExtensionNotFound):
-        return False

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from cryptography import x509
 
-from scep import asn1, cms, messages
+from scep import asn1, cms, envelope, messages
 from scep.algorithms import ContentCipher
 from scep.client import ScepClient
 from scep.csr import CertificateParameters, SignatureAlgorithm, Transaction, new_transaction
@@ -127,7 +127,9 @@ def refusal(
 def signed_with_text_id(made: Transaction, transaction_id: str, responder: Responder) -> bytes:
     """A PKCSReq whose transactionID is a UTF8String, as no client should send it."""
     return cms.sign(
-        cms.envelop(made.csr, recipient=responder.authority.ra_certificate, cipher=ContentCipher.AES_128),
+        envelope.envelop(
+            made.csr, recipient=responder.authority.ra_certificate, cipher=ContentCipher.AES_128
+        ),
         certificate=made.signer,
         key=made.key,
         attributes=[

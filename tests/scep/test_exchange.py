@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from scep import asn1, cms, messages
+from scep import asn1, envelope, messages
 from scep.algorithms import ContentCipher
 from scep.authority import Authority
 from scep.capabilities import Capabilities
@@ -347,13 +347,13 @@ class TestReplies:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         # our own side never makes DES: the envelope of the reply is made by hand
-        envelop = cms.envelop
+        envelop = envelope.envelop
 
         def forced(content: bytes, *, recipient: x509.Certificate, cipher: ContentCipher) -> bytes:
             of_the_reply = recipient == transaction.signer
             return envelop(content, recipient=recipient, cipher=wanted if of_the_reply else cipher)
 
-        monkeypatch.setattr(cms, "envelop", forced)
+        monkeypatch.setattr(envelope, "envelop", forced)
         certificate = authority.issue(x509.load_der_x509_csr(transaction.csr), now=NOW)
 
         reply = answer(authority, PkiStatus.SUCCESS, issued=(certificate,))

@@ -1,0 +1,139 @@
+"""CMS EnvelopedData as SCEP uses it: envelop and open (RFC 5652 section 6; RFC 8894 section 3.1).
+
+Opening an envelope tells nobody why it failed: a wrong key, wrong RSA padding and wrong CBC padding are the
+same error (RFC 3218), and callers verify the signature first.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+
+from cryptography import x509
+from cryptography.hazmat.primitives import padding as block_padding
+from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.ciphers import Cipher, modes
+
+from scep import asn1, ber
+from scep.algorithms import ContentCipher
+from scep.asn1 import OID
+from scep.certificates import issuer_and_serial, rsa_public_key, subject_key_identifier
+from scep.errors import MessageCheckFailed, UnsupportedAlgorithm, first_line
+
+__all__ = ["envelop", "open_envelope"]
+
+
+def envelop(content: bytes, *, recipient: x509.Certificate, cipher: ContentCipher) -> bytes:
+    """DER of a ContentInfo with an EnvelopedData for the RSA key in `recipient`.
+
+    Raises UnsupportedAlgorithm when that key is not RSA.
+    """
+    content_key, iv = os.urandom(cipher.key_size), os.urandom(cipher.block_size)
+    padder = block_padding.PKCS7(cipher.block_size * 8).padder()
+    encryptor = Cipher(cipher.block_cipher(content_key), modes.CBC(iv)).encryptor()
+    ciphertext = encryptor.update(padder.update(content) + padder.finalize()) + encryptor.finalize()
+    recipient_info = asn1.KeyTransRecipient(
+        version=0,
+        rid=issuer_and_serial(recipient),
+        key_encryption_algorithm=asn1.AlgorithmIdentifier(
+            algorithm=asn1.RSA_ENCRYPTION, parameters=asn1.Null()
+        ),
+        encrypted_key=rsa_public_key(recipient).encrypt(content_key, padding.PKCS1v15()),
+    )
+    enveloped = asn1.EnvelopedData(
+        version=0,
+        recipients=asn1.tlv(asn1.set_of([asn1.encode(recipient_info)])),
+        content=asn1.EncryptedContent(
+            content_type=asn1.DATA,
+            algorithm=asn1.AlgorithmIdentifier(algorithm=cipher.oid, parameters=iv),
+            content=ciphertext,
+        ),
+    )
+    return asn1.encode(asn1.ContentInfo(content_type=asn1.ENVELOPED_DATA, content=asn1.tlv(enveloped)))
+
+
+def open_envelope(
+    data: bytes, *, certificate: x509.Certificate, key: RSAPrivateKey, allowed: Collection[ContentCipher]
+) -> tuple[bytes, ContentCipher]:
+    """What an EnvelopedData for `certificate` and its `key` holds, and the cipher that hid it.
+
+    Raises UnsupportedAlgorithm for a cipher outside `allowed`, MessageCheckFailed for all that fails.
+    """
+    try:
+        content_info = asn1.decode(asn1.ContentInfo, ber.to_der(data))
+        if content_info.content_type != asn1.ENVELOPED_DATA:
+            raise ValueError("not an EnvelopedData")
+        enveloped = asn1.decode(asn1.EnvelopedData, asn1.encode(content_info.content))
+        recipient = _own_recipient(enveloped.recipients, certificate)
+    except ValueError as error:
+        raise MessageCheckFailed(
+            f"The message should hold an envelope for us, but it cannot be read: {first_line(error)}."
+        ) from error
+    cipher = _permitted_cipher(enveloped.content.algorithm.algorithm, allowed)
+    if recipient.key_encryption_algorithm.algorithm != asn1.RSA_ENCRYPTION:
+        raise UnsupportedAlgorithm(
+            "The envelope's key should be encrypted with RSA PKCS #1 v1.5; it is encrypted with "
+            f"{recipient.key_encryption_algorithm.algorithm.dotted_string}. Configure the server's encryption."
+        )
+    try:
+        return _decrypt(enveloped.content, _content_key(recipient.encrypted_key, key, cipher), cipher), cipher
+    except ValueError:
+        # without "from": which step failed must not show
+        raise MessageCheckFailed(
+            "The envelope cannot be decrypted with our key: it is for somebody else, or was altered on its way."
+        ) from None
+
+
+def _own_recipient(recipients: asn1.TLV, certificate: x509.Certificate) -> asn1.KeyTransRecipient:
+    """The recipient that names `certificate`, or the only one there is."""
+    found = asn1.inside(asn1.KeyTransRecipient, recipients)
+    for recipient in found:
+        rid = recipient.rid
+        if isinstance(rid, bytes):
+            if rid == subject_key_identifier(certificate):
+                return recipient
+        elif rid.serial == certificate.serial_number:
+            return recipient
+    if len(found) != 1:
+        raise ValueError(f"none of the {len(found)} recipients is ours")
+    return found[0]
+
+
+def _permitted_cipher(oid: OID, allowed: Collection[ContentCipher]) -> ContentCipher:
+    cipher = ContentCipher.from_oid(oid)
+    if cipher is None:
+        raise UnsupportedAlgorithm(
+            f"The reply should be encrypted with AES; it uses the unknown cipher {oid.dotted_string}. "
+            "Configure the server's encryption."
+        )
+    if cipher not in allowed:
+        setting = {ContentCipher.DES: "allow DES replies", ContentCipher.TRIPLE_DES: "allow 3DES"}.get(cipher)
+        remedy = (
+            f'Switch on "{setting}" for this SCEP server' if setting else "Configure the server's encryption"
+        )
+        raise UnsupportedAlgorithm(
+            f"The reply should be encrypted with AES; it is encrypted with {cipher}, which is not allowed. "
+            f"{remedy} if you accept that."
+        )
+    return cipher
+
+
+def _content_key(encrypted_key: bytes, key: RSAPrivateKey, cipher: ContentCipher) -> bytes:
+    # A random key in place of a failure: the padding of the content fails then, as with any wrong key
+    substitute = os.urandom(cipher.key_size)
+    try:
+        content_key = key.decrypt(encrypted_key, padding.PKCS1v15())
+    except ValueError:
+        return substitute
+    return content_key if len(content_key) == cipher.key_size else substitute
+
+
+def _decrypt(content: asn1.EncryptedContent, content_key: bytes, cipher: ContentCipher) -> bytes:
+    iv = content.algorithm.parameters
+    if not isinstance(iv, bytes) or content.content is None:
+        raise ValueError("no initialization vector or no content")
+    decryptor = Cipher(cipher.block_cipher(content_key), modes.CBC(iv)).decryptor()
+    padded = decryptor.update(content.content) + decryptor.finalize()
+    unpadder = block_padding.PKCS7(cipher.block_size * 8).unpadder()
+    return unpadder.update(padded) + unpadder.finalize()
