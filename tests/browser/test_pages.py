@@ -115,7 +115,7 @@ class TestDeviceList:
         make_device(name="alpha")
         page = admin("device-list")
         page.get_by_label("Status").select_option("error")
-        expect(page.get_by_text("No device matches.")).to_be_visible()
+        expect(page.locator("#devices").get_by_text("No device matches.")).to_be_visible()
         page.go_back()
         expect(page.get_by_role("link", name="alpha")).to_be_visible()
         expect(page.get_by_role("heading", name="Devices", level=1)).to_be_visible()
