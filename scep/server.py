@@ -163,7 +163,7 @@ def _challenge(options: argparse.Namespace) -> str | None:
         challenge = os.environ[options.challenge_env]
     else:
         return None
-    if not challenge:
+    if not challenge.strip():
         raise ValueError("the challenge password is empty; leave the option out to enroll everybody")
     return challenge
 
