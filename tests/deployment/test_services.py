@@ -64,7 +64,7 @@ class Machine:
         ours = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith("FLEETSEAL_") and name not in {"DATABASE_URL", "REDIS_URL"}
+            if not name.startswith(("FLEETSEAL_", "DJANGO_")) and name not in {"DATABASE_URL", "REDIS_URL"}
         }
         ours["PATH"] = f"{Path(sys.executable).parent}:{ours['PATH']}"
         ours |= {name: self._here(value) for name, value in service["environment"].items()}
