@@ -92,7 +92,8 @@ def day(value: datetime | None) -> str | SafeString:
         return "–"  # noqa: RUF001
     local = timezone.localtime(value)
     return format_html(
-        '<time datetime="{}" title="{}">{} <span class="text-secondary small">{}</span></time>',
+        '<time datetime="{}" title="{}"><span class="text-nowrap">{}</span> '
+        '<span class="text-secondary small text-nowrap">{}</span></time>',
         value.isoformat(),
         date(local, "j M Y, H:i:s"),
         date(local, "j M Y"),
