@@ -7,13 +7,17 @@ single DES. It binds every interface and cannot be told otherwise: for tests onl
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.peers.process import free_port, is_listening, running
+
+_PKCS_REQ = re.compile(r'scep_message_type="PKCSReq \(19\)" transaction_id=(\S+)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,4 +56,9 @@ def issued(peer: Peer) -> list[Path]:
 
 def pkcs_requests(log: Path) -> int:
     """How many PKCSReq messages the server read, by its own log."""
-    return log.read_text(errors="replace").count('scep_message_type="PKCSReq (19)"')
+    return transactions(log).total()
+
+
+def transactions(log: Path) -> Counter[str]:
+    """How many PKCSReq messages the server read for each transaction ID, by its own log."""
+    return Counter(_PKCS_REQ.findall(log.read_text(errors="replace")))
