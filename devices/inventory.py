@@ -18,6 +18,41 @@ from devices.models import AuditEvent, Device, DeviceGroup, ScepServer, ScepSett
 
 M = TypeVar("M", bound=models.Model)
 
+DEVICE_FIELDS = (
+    "name",
+    "host",
+    "serial_number",
+    "vendor",
+    "model",
+    "firmware",
+    "location",
+    "group",
+    "key_limit",
+    "tls_enabled",
+    "ieee_802_1x_enabled",
+    "ipsec_enabled",
+    "ipsec_destinations",
+)
+"""What people enter about a device; forms, API and files take these names."""
+
+GROUP_FIELDS = ("name", "time_zone", "maintenance_start", "maintenance_end")
+"""What people enter about a device group."""
+
+SERVER_FIELDS = (
+    "name",
+    "url",
+    "port",
+    "timeout",
+    "ca_identifier",
+    "ca_fingerprint",
+    "allow_sha1",
+    "allow_3des",
+    "allow_des_replies",
+    "max_requests_per_minute",
+    "max_requests_at_once",
+)
+"""What people enter about a SCEP server."""
+
 COMMUNICATION_FIELDS = ("url", "port", "timeout")
 """[Communication Settings] that R3 locks."""
 

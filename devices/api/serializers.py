@@ -8,6 +8,7 @@ from rest_framework import serializers
 
 from devices.api.fields import StrictSerializer
 from devices.enrollment.requests import SETTINGS_FIELDS
+from devices.inventory import DEVICE_FIELDS, GROUP_FIELDS, SERVER_FIELDS
 from devices.models import (
     PARAMETER_FIELDS,
     Device,
@@ -33,27 +34,14 @@ def challenge_password() -> serializers.CharField:
 class DeviceGroupSerializer(StrictSerializer):
     class Meta:
         model = DeviceGroup
-        fields = ("id", "name", "time_zone", "maintenance_start", "maintenance_end")
+        fields = ("id", *GROUP_FIELDS)
         extra_kwargs: dict[str, Any] = {"name": {"validators": []}}
 
 
 class ScepServerSerializer(StrictSerializer):
     class Meta:
         model = ScepServer
-        fields = (
-            "id",
-            "name",
-            "url",
-            "port",
-            "timeout",
-            "ca_identifier",
-            "ca_fingerprint",
-            "allow_sha1",
-            "allow_3des",
-            "allow_des_replies",
-            "max_requests_per_minute",
-            "max_requests_at_once",
-        )
+        fields = ("id", *SERVER_FIELDS)
         extra_kwargs: dict[str, Any] = {"name": {"validators": []}}
 
 
@@ -62,23 +50,7 @@ class DeviceSerializer(StrictSerializer):
 
     class Meta:
         model = Device
-        fields = (
-            "id",
-            "name",
-            "host",
-            "serial_number",
-            "vendor",
-            "model",
-            "firmware",
-            "location",
-            "group",
-            "key_limit",
-            "tls_enabled",
-            "ieee_802_1x_enabled",
-            "ipsec_enabled",
-            "ipsec_destinations",
-            *DERIVED_FIELDS,
-        )
+        fields = ("id", *DEVICE_FIELDS, *DERIVED_FIELDS)
         read_only_fields = DERIVED_FIELDS
         validators: list[Any] = []
         extra_kwargs: dict[str, Any] = {"name": {"validators": []}, "serial_number": {"validators": []}}
