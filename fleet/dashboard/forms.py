@@ -6,7 +6,9 @@ A form's model instance is a copy that is never saved: services get the cleaned 
 from __future__ import annotations
 
 import copy
+import zoneinfo
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -16,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 
 from devices.enrollment.requests import SETTINGS_FIELDS
 from devices.errors import Conflict
-from devices.inventory import COMMUNICATION_FIELDS
+from devices.inventory import COMMUNICATION_FIELDS, DEVICE_FIELDS, GROUP_FIELDS, SERVER_FIELDS
 from devices.models import PARAMETER_FIELDS, Device, DeviceGroup, IssuanceRequest, ScepServer, ScepSettings
 
 if TYPE_CHECKING:
@@ -108,21 +110,7 @@ class DeviceForm(ServiceForm):
 
     class Meta:
         model = Device
-        fields = (
-            "name",
-            "host",
-            "serial_number",
-            "vendor",
-            "model",
-            "firmware",
-            "location",
-            "group",
-            "key_limit",
-            "tls_enabled",
-            "ieee_802_1x_enabled",
-            "ipsec_enabled",
-            "ipsec_destinations",
-        )
+        fields = DEVICE_FIELDS
 
     def __init__(self, data: Any = None, *, instance: Device | None = None) -> None:
         super().__init__(data, instance=instance)
@@ -135,16 +123,33 @@ class DeviceForm(ServiceForm):
         return [line.strip() for line in lines if line.strip()]
 
 
+@cache
+def time_zones() -> list[tuple[str, str]]:
+    """Every time zone of the IANA database that is a place, and UTC."""
+    names = zoneinfo.available_timezones()
+    return [(name, name) for name in sorted(names) if name == "UTC" or ("/" in name and name[:4] != "Etc/")]
+
+
 class DeviceGroupForm(ServiceForm):
     """A device group."""
 
     class Meta:
         model = DeviceGroup
-        fields = ("name", "time_zone", "maintenance_start", "maintenance_end")
+        fields = GROUP_FIELDS
         widgets = {
+            "time_zone": forms.Select,
             "maintenance_start": forms.TimeInput(attrs={"type": "time"}, format="%H:%M"),
             "maintenance_end": forms.TimeInput(attrs={"type": "time"}, format="%H:%M"),
         }
+
+    def __init__(self, data: Any = None, *, instance: DeviceGroup | None = None) -> None:
+        super().__init__(data, instance=instance)
+        field, choices = self.fields["time_zone"], time_zones()
+        stored = instance.time_zone if instance else "UTC"
+        # an alias that is stored stays what it is
+        known = (stored, stored) in choices
+        field.widget.choices = choices if known else [(stored, stored), *choices]
+        field.help_text = gettext("Times of the group's devices are entered and shown in it.")
 
 
 class ScepServerForm(ServiceForm):
@@ -159,19 +164,7 @@ class ScepServerForm(ServiceForm):
 
     class Meta:
         model = ScepServer
-        fields = (
-            "name",
-            "url",
-            "port",
-            "timeout",
-            "ca_identifier",
-            "ca_fingerprint",
-            "max_requests_per_minute",
-            "max_requests_at_once",
-            "allow_sha1",
-            "allow_3des",
-            "allow_des_replies",
-        )
+        fields = SERVER_FIELDS
 
     def __init__(self, data: Any = None, *, instance: ScepServer | None = None, timers_on: int = 0) -> None:
         super().__init__(data, instance=instance)

@@ -185,3 +185,15 @@ def test_sign_in_and_out(client: Client, administrator: object) -> None:
 def test_the_language_is_switched(viewer_client: Client) -> None:
     viewer_client.post(reverse("set_language"), {"language": "pt-br", "next": "/"})
     assert '<html lang="pt-br">' in viewer_client.get(reverse("start")).content.decode()
+
+
+def test_a_groups_time_zone_is_chosen_and_an_alias_is_kept(administrator_client: Client) -> None:
+    Form(administrator_client, "group-add").submit(name="Lisbon", time_zone="Europe/Lisbon")
+    group = DeviceGroup.objects.get(name="Lisbon")
+    assert group.time_zone == "Europe/Lisbon"
+    DeviceGroup.objects.filter(pk=group.pk).update(time_zone="EST5EDT")
+    Form(administrator_client, "group-edit", group.pk).submit(name="New York")
+    group.refresh_from_db()
+    assert (group.name, group.time_zone) == ("New York", "EST5EDT")
+    page = Form(administrator_client, "group-add").submit(422, name="Moon", time_zone="Moon/Tranquility")
+    assert "is not a time zone" in errors_at(page)["time_zone"]
