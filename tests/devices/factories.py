@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
 from devices import inventory
 from devices.audit import SYSTEM
 from devices.enrollment import requests
-from devices.models import Device, ScepServer
+from devices.models import Device, KeyAndCertificate, ScepServer
 
 START = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
 """A [Request Start Date/Time] in the past of every clock that runs these tests."""
@@ -44,3 +44,21 @@ def make_timed_device(server: ScepServer, **settings: Any) -> Device:
     """A device whose timer is on and whose request is due since START, without an offset."""
     timer = {"timer_enabled": True, "request_start_at": START, "auto_adjust": False}
     return make_device(server, settings=timer | settings)
+
+
+PRIVATE_KEY = b"THE-PRIVATE-KEY"
+"""What stands for the encrypted private key of `make_key`; no page and no answer may hold it."""
+
+
+def make_key(device: Device, **fields: Any) -> KeyAndCertificate:
+    """A key of the device without a function, its certificate valid for 30 days from START."""
+    values: dict[str, Any] = {
+        "name": "SCEP",
+        "key_length": 2048,
+        "private_key_encrypted": PRIVATE_KEY,
+        "certificate": "PEM",
+        "not_before": START,
+        "not_after": START + timedelta(days=30),
+        "issued_at": START,
+    }
+    return KeyAndCertificate.objects.create(device=device, **{**values, **fields})

@@ -8,10 +8,10 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from devices.models import Device, IssuanceRequest, KeyAndCertificate, summary
+from devices.models import Device, IssuanceRequest, summary
 from devices.rules.lifecycle import State
 from devices.statistics import HOURS, fleet_overview
-from tests.devices.factories import make_device, make_server, make_timed_device
+from tests.devices.factories import make_device, make_key, make_server, make_timed_device
 
 pytestmark = pytest.mark.django_db
 
@@ -39,16 +39,7 @@ def test_it_counts_what_the_logs_say() -> None:
     ended(good, State.SUCCESSFUL, ago=timedelta(minutes=10))
     ended(bad, State.FAILED, details="Communication Error (TOP ERROR)", ago=timedelta(hours=30))
     ended(deferred, State.FAILED, details="Communication Error (TOP ERROR)")
-    KeyAndCertificate.objects.create(
-        device=good,
-        name="SCEP",
-        key_length=2048,
-        private_key_encrypted=b"x",
-        certificate="",
-        not_before=NOW,
-        not_after=NOW + timedelta(days=5),
-        issued_at=NOW,
-    )
+    make_key(good)
     overview = fleet_overview(NOW)
     assert overview.total == 5
     assert overview.by_status == {"to_be_processed": 1, "processing": 0, "error": 2, "successful": 1, "": 1}

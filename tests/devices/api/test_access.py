@@ -8,9 +8,9 @@ import pytest
 from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
-from devices.models import KeyAndCertificate, ScepServer, ScepSettings
+from devices.models import ScepServer, ScepSettings
 from tests.conftest import PASSWORD
-from tests.devices.factories import CHALLENGE, START, make_device, make_server
+from tests.devices.factories import CHALLENGE, PRIVATE_KEY, make_device, make_key, make_server
 
 pytestmark = pytest.mark.django_db
 
@@ -20,16 +20,7 @@ ROOT = "/api/v1/"
 @pytest.fixture
 def device_id() -> int:
     device = make_device(make_server(), settings={"challenge_password": CHALLENGE})
-    KeyAndCertificate.objects.create(
-        device=device,
-        name="SCEP",
-        key_length=2048,
-        private_key_encrypted=b"THE-PRIVATE-KEY",
-        certificate="PEM",
-        not_before=START,
-        not_after=START,
-        issued_at=START,
-    )
+    make_key(device)
     return device.pk
 
 
@@ -85,7 +76,7 @@ def test_no_answer_holds_a_secret(api: APIClient, device_id: int) -> None:
     stored = bytes(ScepSettings.objects.get(device=device_id).challenge_password_encrypted or b"")
     for address in readable(device_id):
         body = api.get(ROOT + address).content
-        for secret in (CHALLENGE.encode(), stored, b"THE-PRIVATE-KEY"):
+        for secret in (CHALLENGE.encode(), stored, PRIVATE_KEY):
             assert secret not in body, address
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from rest_framework.test import APIClient
 
-from devices.models import Device, IssuanceRequest, KeyAndCertificate, ScepSettings
-from tests.devices.factories import CHALLENGE, START, make_device, make_server
+from devices.models import Device, IssuanceRequest, ScepSettings
+from tests.devices.factories import CHALLENGE, START, make_device, make_key, make_server
 
 pytestmark = pytest.mark.django_db
 
@@ -122,17 +122,7 @@ class TestIssuanceRequests:
 
     def test_r18_the_log_newest_first_with_its_certificates(self, api: APIClient) -> None:
         device = make_device()
-        key = KeyAndCertificate.objects.create(
-            device=device,
-            name="SCEP",
-            key_length=2048,
-            private_key_encrypted=b"x",
-            certificate="PEM",
-            serial_number="1F",
-            not_before=START,
-            not_after=START,
-            issued_at=START,
-        )
+        key = make_key(device, serial_number="1F")
         IssuanceRequest.objects.bulk_create(
             IssuanceRequest(
                 device=device,
@@ -157,16 +147,7 @@ class TestIssuanceRequests:
 
     def test_keys(self, api: APIClient) -> None:
         device = make_device()
-        KeyAndCertificate.objects.create(
-            device=device,
-            name="SCEP",
-            key_length=2048,
-            private_key_encrypted=b"THE-PRIVATE-KEY",
-            certificate="PEM",
-            not_before=START,
-            not_after=START,
-            issued_at=START,
-        )
+        make_key(device)
         (key,) = api.get(of(device, "keys")).json()["results"]
         assert (key["name"], key["certificate"], key["delivered_at"]) == ("SCEP", "PEM", None)
         assert not any("private" in name for name in key)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,9 +9,9 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from devices import audit
-from devices.models import LOG_LINES, AuditEvent, Device, IssuanceRequest, KeyAndCertificate, ScepSettings
+from devices.models import LOG_LINES, AuditEvent, Device, IssuanceRequest, ScepSettings
 from devices.rules.lifecycle import State
-from tests.devices.factories import make_device
+from tests.devices.factories import make_device, make_key
 
 pytestmark = pytest.mark.django_db
 
@@ -70,35 +69,21 @@ def test_a_request_under_way_has_its_transaction(state: State) -> None:
         line(make_device(), 1, state=state, completed_at=None, next_action_at=NOW).save()
 
 
-def key(device: Device, name: str, **fields: Any) -> KeyAndCertificate:
-    return KeyAndCertificate(
-        device=device,
-        name=name,
-        key_length=2048,
-        private_key_encrypted=b"x",
-        certificate="",
-        not_before=NOW,
-        not_after=NOW + timedelta(days=1),
-        issued_at=NOW,
-        **fields,
-    )
-
-
 def test_key_names_are_unique_on_a_device_and_nowhere_else() -> None:
     device = make_device()
-    key(device, "SCEP").save()
-    key(make_device(), "SCEP").save()
+    make_key(device, name="SCEP")
+    make_key(make_device(), name="SCEP")
     with refused("key_name_unique|keyandcertificate.name"), transaction.atomic():
-        key(device, "SCEP").save()
+        make_key(device, name="SCEP")
 
 
 def test_a_function_has_one_key() -> None:
     device = make_device()
-    key(device, "a", key_use="tls").save()
+    make_key(device, name="a", key_use="tls")
     with refused("key_one_per_function|keyandcertificate.key_use"), transaction.atomic():
-        key(device, "b", key_use="tls").save()
-    key(device, "c").save()
-    key(device, "d").save()
+        make_key(device, name="b", key_use="tls")
+    make_key(device, name="c")
+    make_key(device, name="d")
 
 
 def test_a_timer_that_is_on_is_complete() -> None:
