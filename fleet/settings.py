@@ -146,11 +146,10 @@ CELERY_BROKER_URL = ENV.broker_url
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # a broker that comes back is found again, however late
 CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
-    # The queue is a doorbell: a lost ring comes again with the next tick, so waiting buys nothing.
-    "visibility_timeout": 60,
-    # kombu looks every 10 s x 10 by default for messages of workers that died
-    "unacked_restore_interval": 1,
-    "unacked_restore_throttle": 5,
+    # The queue is a doorbell: what is lost rings again when its lease has run out, so nothing is gained by giving
+    # unacknowledged messages back. And kombu 5.7 ends a worker that tries to when the broker died under it
+    # (AttributeError in restore_unacked_once).
+    "ack_emulation": False,
     "socket_timeout": 10,
     "socket_connect_timeout": 5,
     "socket_keepalive": True,

@@ -91,6 +91,7 @@ class Deployment:
         log = self.directory / f"{name}.log"
         seen = log.stat().st_size if log.exists() else 0
         words = ["worker", "--pool", "threads", "--concurrency", "8", "--hostname", f"{name}@localhost"]
+        words += ["--without-gossip", "--without-mingle"]
         self.workers[name] = self._stack.enter_context(
             running(
                 [sys.executable, "-m", "celery", "-A", "fleet", *words],
@@ -119,7 +120,7 @@ class Deployment:
         for log in sorted(self.directory.glob("worker-*.log")):
             for line in log.read_text(errors="replace").splitlines():
                 if '"transaction_id"' in line and line.startswith("{"):
-                    records.append(json.loads(line))
+                    records.append(json.loads(line) | {"worker": log.stem})
         return [record for record in records if "message_type" in record]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import statistics
 import subprocess
 import sys
@@ -41,6 +42,16 @@ class Ca:
     certificate: Path
     pkcs_requests: Callable[[], int]
     issued: Callable[[], list[x509.Certificate]]
+    process: subprocess.Popen[bytes]
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Stands still: what is sent to it now waits for its answer until the block ends."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
 
 @dataclass
@@ -142,14 +153,14 @@ def run(
             )
             figures.offsets.append(settings["offset_seconds"])
         say("timers on")
-        _wait(api, deployment, figures, kill=kill, say=say)
+        _wait(api, deployment, ca, figures, kill=kill, say=say)
         figures.seconds = time.monotonic() - began
         _count(api, deployment, ca, directory, figures, created)
     return figures
 
 
 def _wait(
-    api: Api, deployment: Deployment, figures: Figures, *, kill: bool, say: Callable[[str], None]
+    api: Api, deployment: Deployment, ca: Ca, figures: Figures, *, kill: bool, say: Callable[[str], None]
 ) -> None:
     """Until every device has [Successful] or [Error]; the kills come at a quarter and at the half."""
     deadline = time.monotonic() + 900
@@ -161,13 +172,8 @@ def _wait(
             say(f"given up: {ended} of {figures.devices} ended")
             return
         if kill and not figures.kills and ended >= figures.devices // 4:
-            # while it works: as soon as one of its messages goes out
-            sent = len(deployment.sent_messages())
-            while len(deployment.sent_messages()) == sent and time.monotonic() < deadline:
-                time.sleep(0.005)
-            deployment.kill_worker("worker-1")
+            _kill_a_worker_that_waits(deployment, ca)
             figures.kills.append(f"a worker after {ended}")
-            deployment.start_worker("worker-1")
         elif kill and len(figures.kills) == 1 and ended >= figures.devices // 2:
             deployment.redis.kill()
             figures.kills.append(f"the broker after {ended}")
@@ -175,6 +181,20 @@ def _wait(
             deployment.redis.restart()
         say(f"{ended} of {figures.devices} ended")
         time.sleep(0.3)
+
+
+def _kill_a_worker_that_waits(deployment: Deployment, ca: Ca) -> None:
+    """kill -9 between sending and recording; another worker takes its name and its place."""
+    with ca.held():
+        before = Counter(message["worker"] for message in deployment.sent_messages())
+        sent = before
+        deadline = time.monotonic() + 60
+        while sent == before and time.monotonic() < deadline:
+            time.sleep(0.02)
+            sent = Counter(message["worker"] for message in deployment.sent_messages())
+        (victim, *_others) = (sent - before) or before
+        deployment.kill_worker(victim)
+    deployment.start_worker(victim)
 
 
 ENDED = {"successful", "error"}
@@ -232,6 +252,7 @@ def _real_ca(directory: Path) -> Iterator[Ca]:
             certificate=peer.ca_path,
             pkcs_requests=lambda: pkcs_requests(peer.log),
             issued=lambda: [x509.load_pem_x509_certificate(path.read_bytes()) for path in issued(peer)],
+            process=peer.process,
         )
 
 
@@ -250,7 +271,7 @@ def _responder(directory: Path, delay: float) -> Iterator[Ca]:
     def messages() -> list[dict[str, Any]]:
         return [json.loads(line) for line in (folder / "messages.jsonl").read_text().splitlines()]
 
-    with running(command, ready=lambda: is_listening(port), log=log, cwd=ROOT):
+    with running(command, ready=lambda: is_listening(port), log=log, cwd=ROOT) as process:
         yield Ca(
             url=f"http://127.0.0.1:{port}/scep",
             certificate=folder / "ca.pem",
@@ -259,6 +280,7 @@ def _responder(directory: Path, delay: float) -> Iterator[Ca]:
                 x509.load_pem_x509_certificate(path.read_bytes())
                 for path in sorted((folder / "issued").glob("*.pem"))
             ],
+            process=process,
         )
 
 

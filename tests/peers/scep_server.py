@@ -29,6 +29,7 @@ class Peer:
     """PEM of the CA certificate."""
     log: Path
     depot: Path
+    process: subprocess.Popen[bytes]
 
 
 @contextlib.contextmanager
@@ -45,8 +46,8 @@ def scep_server(directory: Path, challenge: str = "secret") -> Iterator[Peer]:
     subprocess.run(made, check=True, capture_output=True, cwd=directory, timeout=30)
     command = [program, "-depot", str(depot), "-port", str(port), "-challenge", challenge, "-debug"]
     command += ["-allowrenew", "0", "-crtvalid", "365"]
-    with running(command, ready=lambda: is_listening(port), log=log, cwd=directory):
-        yield Peer(f"http://127.0.0.1:{port}/scep", depot / "ca.pem", log, depot)
+    with running(command, ready=lambda: is_listening(port), log=log, cwd=directory) as process:
+        yield Peer(f"http://127.0.0.1:{port}/scep", depot / "ca.pem", log, depot, process)
 
 
 def issued(peer: Peer) -> list[Path]:
