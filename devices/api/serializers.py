@@ -72,32 +72,20 @@ class ScepSettingsSerializer(StrictSerializer):
         read_only_fields = ("has_challenge_password", "offset_seconds")
 
 
-class IssuedCertificateSerializer(serializers.ModelSerializer[KeyAndCertificate]):
-    """The certificate that a line of the log is about."""
-
-    key = serializers.IntegerField(source="pk", read_only=True)
-    pem = serializers.CharField(source="certificate", read_only=True)
-
-    class Meta:
-        model = KeyAndCertificate
-        fields = (
-            "key",
-            "name",
-            "subject",
-            "issuer",
-            "serial_number",
-            "not_before",
-            "not_after",
-            "fingerprint_sha256",
-            "pem",
-        )
-
-
 class IssuanceRequestSerializer(StrictSerializer):
     """A line of the status log (R16, R17); writable are the parameters of a manual request (R4)."""
 
     status = serializers.ChoiceField(choices=StatusChoices.choices, read_only=True)
-    certificate = IssuedCertificateSerializer(read_only=True, allow_null=True)
+    certificate = serializers.CharField(
+        source="certificate.certificate",
+        default=None,
+        read_only=True,
+        allow_null=True,
+        help_text="PEM, as in the device's keys; null unless successful.",
+    )
+    key = serializers.IntegerField(
+        source="certificate_id", read_only=True, allow_null=True, help_text="Its id among the device's keys."
+    )
     challenge_password = challenge_password()
 
     class Meta:
@@ -116,6 +104,7 @@ class IssuanceRequestSerializer(StrictSerializer):
             "polls_left",
             "server",
             "certificate",
+            "key",
         )
         fields = (*read_only_fields, *PARAMETER_FIELDS, "challenge_password")
 
