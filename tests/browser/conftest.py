@@ -44,6 +44,8 @@ def onlooker(visit: Visit) -> Visit:
 def sign_in(visit: Visit, name: str) -> Visit:
     """Fill in the sign-in form as a person does: it has the focus already."""
     page = visit("sign-in")
+    # the browser moves the focus a moment after the page is there
+    expect(page.get_by_label("User name")).to_be_focused()
     page.keyboard.type(name)
     page.keyboard.press("Tab")
     page.keyboard.type(PASSWORD)

@@ -247,7 +247,8 @@ class TestEverywhere:
         expect(page.get_by_role("heading", name="Servidores SCEP", level=1)).to_be_visible()
 
     @pytest.mark.parametrize("width", [390, 1280])
-    def test_no_page_is_wider_than_its_window(self, admin: Visit, width: int) -> None:
+    def test_no_page_is_wider_than_its_window(self, admin: Visit, page: Page, width: int) -> None:
+        page.set_viewport_size({"width": width, "height": 844})
         device = with_history(
             name="a-device-with-a-rather-long-name-0001", host="mfp-0001.printers.office.example.com"
         )
@@ -260,8 +261,7 @@ class TestEverywhere:
             ("server-list", []),
             ("group-add", []),
         ):
-            page = admin(name, *arguments)
-            page.set_viewport_size({"width": width, "height": 844})
+            admin(name, *arguments)
             assert overflow(page) == 0, name
 
     def test_the_menu_opens_on_a_telephone(self, admin: Visit) -> None:
