@@ -34,6 +34,8 @@ class Environment:
     debug: bool
     https: bool
     """True when browsers reach the site over HTTPS: secure cookies, HSTS, the proxy's header is believed."""
+    proxies: int
+    """How many proxies stand before us, each adding an address to X-Forwarded-For; 0: the header is not believed."""
     allowed_hosts: tuple[str, ...]
     csrf_trusted_origins: tuple[str, ...]
     time_zone: str
@@ -135,6 +137,7 @@ def read() -> Environment:
             broker_url=env.str("REDIS_URL", "") or f"redis+socket://{data_dir / 'broker.sock'}",
             debug=env.bool("FLEETSEAL_DEBUG", False),
             https=env.bool("FLEETSEAL_HTTPS", False),
+            proxies=env.int("FLEETSEAL_PROXIES", 0),
             allowed_hosts=tuple(env.list("FLEETSEAL_ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])),
             csrf_trusted_origins=tuple(env.list("FLEETSEAL_CSRF_TRUSTED_ORIGINS", [])),
             time_zone=env.str("FLEETSEAL_TIME_ZONE", "UTC"),

@@ -1,10 +1,34 @@
-"""What browsers are told beyond Django's own security headers."""
+"""Who the client is behind proxies, and what browsers are told beyond Django's own security headers."""
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 from collections.abc import Callable
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+
+
+class ClientAddressMiddleware:
+    """Makes REMOTE_ADDR the client's address behind FLEETSEAL_PROXIES proxies, for audit and limits.
+
+    Each proxy appends the address that it was called from to X-Forwarded-For; what stands further left may be
+    the client's own invention.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        forwarded = request.headers.get("X-Forwarded-For", "").split(",")
+        if 0 < settings.PROXIES <= len(forwarded):
+            address = forwarded[-settings.PROXIES].strip()
+            # where there is no address, the proxy's own is better than nothing
+            with contextlib.suppress(ValueError):
+                request.META["REMOTE_ADDR"] = str(ipaddress.ip_address(address))
+        return self.get_response(request)
+
 
 POLICY = "; ".join(
     [

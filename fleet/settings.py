@@ -17,6 +17,7 @@ SECRET_KEY = ENV.secret_key
 ENCRYPTION_KEYS = ENV.encryption_keys
 DEBUG = ENV.debug
 ALLOWED_HOSTS = list(ENV.allowed_hosts)
+PROXIES = ENV.proxies
 CSRF_TRUSTED_ORIGINS = list(ENV.csrf_trusted_origins)
 
 INSTALLED_APPS = [
@@ -39,6 +40,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "fleet.health.HealthMiddleware",
+    "fleet.security.ClientAddressMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "fleet.logging.RequestIdMiddleware",
@@ -125,7 +127,9 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "devices.api.errors.handle",
     # the sign-in is the one thing that a stranger may try
-    "DEFAULT_THROTTLE_RATES": {"token": "30/min"},
+    "DEFAULT_THROTTLE_RATES": {"sign-in": "30/min"},
+    # fleet.security.ClientAddressMiddleware has settled who the client is; a header does not say it again
+    "NUM_PROXIES": 0,
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
 SPECTACULAR_SETTINGS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.core.cache import cache
 from django.test import Client
 
 from devices.access import ADMINISTRATOR_GROUP
@@ -18,6 +19,12 @@ def pytest_configure() -> None:
     from django.conf import settings
 
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(autouse=True)
+def no_tries_left_over() -> None:
+    """How often one test signed in does not count for the next."""
+    cache.clear()
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ class TokenView(APIView):
     permission_classes = (AllowAny,)
     authentication_classes = ()
     throttle_classes = (ScopedRateThrottle,)
-    throttle_scope = "token"
+    throttle_scope = "sign-in"
 
     def get_authenticate_header(self, request: Request) -> str:
         """What makes wrong credentials a 401: the way to do better."""

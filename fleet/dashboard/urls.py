@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from django.contrib.auth.decorators import login_not_required
-from django.contrib.auth.views import LoginView, LogoutView
+from django.contrib.auth.views import LogoutView
 from django.urls import path
 from django.views.i18n import set_language
 
-from fleet.dashboard.views import devices, enrollment, servers, start
+from fleet.dashboard.views import devices, enrollment, servers, sign_in, start
 
 urlpatterns = [
-    path("sign-in/", LoginView.as_view(template_name="dashboard/sign_in.html"), name="sign-in"),
+    path("sign-in/", sign_in.SignInView.as_view(), name="sign-in"),
     path("sign-out/", LogoutView.as_view(), name="sign-out"),
     path("language/", login_not_required(set_language), name="set_language"),
     path("", start.start, name="start"),

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from django.contrib.auth.models import User
-from django.core.cache import cache
 from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
@@ -28,11 +25,3 @@ def api(administrator: User) -> APIClient:
 def viewer_api(viewer: User) -> APIClient:
     """Signed in as somebody who may only look."""
     return client_of(viewer)
-
-
-@pytest.fixture(autouse=True)
-def no_throttle_left_over() -> Iterator[None]:
-    """What one test tried does not count for the next."""
-    cache.clear()
-    yield
-    cache.clear()
