@@ -16,7 +16,7 @@ from devices.models import Device, IssuanceRequest, KeyAndCertificate
 from devices.rules.lifecycle import State
 from scep.client import ScepClient
 from scep.exchange import HttpRequest
-from tests.devices.enrollment.steps import Ca, Clock, ended, timed, work
+from tests.devices.enrollment.steps import Ca, Clock, Rings, ended, timed, work
 
 pytestmark = pytest.mark.django_db
 

@@ -10,7 +10,7 @@ from devices.audit import SYSTEM
 from devices.enrollment import requests
 from devices.models import IssuanceRequest
 from devices.rules.lifecycle import State
-from tests.devices.enrollment.steps import Ca, Clock, ended, timed, work
+from tests.devices.enrollment.steps import Ca, Clock, Rings, ended, timed, work
 from tests.devices.factories import CHALLENGE, make_device, make_server, make_timed_device
 
 pytestmark = pytest.mark.django_db

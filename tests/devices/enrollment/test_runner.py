@@ -13,7 +13,7 @@ from devices.enrollment import requests, runner
 from devices.models import AuditEvent, Device, IssuanceRequest, KeyAndCertificate, ScepServer
 from devices.rules.lifecycle import State
 from scep.authority import Authority
-from tests.devices.enrollment.steps import Ca, Clock, ended, timed, work
+from tests.devices.enrollment.steps import Ca, Clock, Rings, ended, timed, work
 from tests.devices.factories import CHALLENGE, START, make_device, make_server, make_timed_device
 
 pytestmark = pytest.mark.django_db
