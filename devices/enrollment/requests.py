@@ -20,7 +20,7 @@ from devices.enrollment import doorbell, log
 from devices.errors import Conflict
 from devices.models import PARAMETER_FIELDS, Device, IssuanceRequest, ScepSettings, summary
 from devices.models.choices import TriggerChoices
-from devices.models.parameters import KeyAndCertificateParameters
+from devices.models.parameters import COMMON_NAME_LENGTH, KeyAndCertificateParameters
 from devices.rules import schedule
 from devices.rules.keys import KeyUse
 
@@ -61,7 +61,7 @@ def save_settings(actor: Actor, device: Device, **fields: Any) -> ScepSettings:
                 "Auto Request] is on. Switch the timer off, update, and switch it on again."
             ),
         )
-    _check(settings, device, _timer_problems(settings))
+    _check(settings, device, _timer_problems(settings, device))
     _apply_timer(settings, changes)
     settings.save()
     _sync_scheduled(settings, changes)
@@ -99,9 +99,9 @@ def request_certificate(actor: Actor, device: Device, **parameters: Any) -> Issu
     )
     log.set_time(request, now, 0)
     _assign(request, parameters, PARAMETER_FIELDS)
-    problems = (
-        {} if settings.server else {"server": _("Choose a SCEP server in the device's settings first.")}
-    )
+    problems = _name_problems(request, device)
+    if settings.server is None:
+        problems["server"] = _("Choose a SCEP server in the device's settings first.")
     _check(request, device, problems)
     log.append(request)
     summary.refresh([device.pk])
@@ -165,10 +165,22 @@ def _check(target: KeyAndCertificateParameters, device: Device, problems: dict[s
         raise ValidationError(errors)
 
 
-def _timer_problems(settings: ScepSettings) -> dict[str, str]:
+def _name_problems(target: KeyAndCertificateParameters, device: Device) -> dict[str, str]:
+    """Without a common name the device's address takes its place, and must fit."""
+    if target.common_name or len(device.host) <= COMMON_NAME_LENGTH:
+        return {}
+    return {
+        "common_name": _(
+            "The device's own address is longer than the %(longest)d characters of a common name; enter one."
+        )
+        % {"longest": COMMON_NAME_LENGTH}
+    }
+
+
+def _timer_problems(settings: ScepSettings, device: Device) -> dict[str, str]:
     if not settings.timer_enabled:
         return {}
-    problems = {}
+    problems = _name_problems(settings, device)
     if settings.server_id is None:
         problems["server"] = _("Choose the SCEP server before you switch the timer on.")
     if settings.request_start_at is None:

@@ -130,16 +130,19 @@ def _prepare(turn: Turn) -> bool:
         return False
     now = turn.clock()
     common_name = request.common_name or request.device.host
-    made = new_transaction(
-        CertificateParameters(
-            common_name=common_name,
-            organization=request.organization,
-            key_length=request.key_length,
-            signature_algorithm=SignatureAlgorithm(request.signature_algorithm),
-            challenge_password=request.reveal_challenge_password(),
-        ),
-        now=now,
+    parameters = CertificateParameters(
+        common_name=common_name,
+        organization=request.organization,
+        key_length=request.key_length,
+        signature_algorithm=SignatureAlgorithm(request.signature_algorithm),
+        challenge_password=request.reveal_challenge_password(),
     )
+    try:
+        made = new_transaction(parameters, now=now)
+    except ValueError as error:
+        # settings are checked when they are saved; the device's address may have changed since
+        _give_up(turn, f"No certification request can be made of these settings: {error}.")
+        return False
     with transaction.atomic():
         turn.write(
             Event.PREPARE,

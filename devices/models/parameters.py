@@ -10,6 +10,9 @@ from devices import secrets
 from devices.models.choices import KeyLengthChoices, KeyUseChoices, SignatureAlgorithmChoices
 from devices.models.validators import validate_host
 
+COMMON_NAME_LENGTH = 64
+"""Characters at most (RFC 5280 appendix A.1, ub-common-name)."""
+
 PARAMETER_FIELDS = (
     "key_name",
     "signature_algorithm",
@@ -46,7 +49,7 @@ class KeyAndCertificateParameters(models.Model):
     organization = models.CharField(_("Organization"), max_length=64, blank=True)
     common_name = models.CharField(
         _("Common Name"),
-        max_length=64,
+        max_length=COMMON_NAME_LENGTH,
         blank=True,
         validators=[validate_host],
         help_text=_(

@@ -209,6 +209,17 @@ class TestManualRequest:
         assert set(refused.value.message_dict) == {field}
         assert open_requests(device) == []
 
+    def test_an_address_that_is_no_common_name_is_said(self, actor: Actor) -> None:
+        device = make_device(make_server(), host=f"{'a' * 60}.example.com")
+        for ask in (
+            lambda: requests.request_certificate(actor, device),
+            lambda: requests.save_settings(actor, device, timer_enabled=True, request_start_at=START),
+        ):
+            with pytest.raises(ValidationError) as refused:
+                ask()
+            assert set(refused.value.message_dict) == {"common_name"}
+        requests.request_certificate(actor, device, common_name="a.example.com")
+
     def test_every_bad_field_is_reported_at_once(self, actor: Actor) -> None:
         with pytest.raises(ValidationError) as refused:
             requests.request_certificate(actor, make_device(make_server()), key_length=1, key_use="ipsec")

@@ -204,6 +204,12 @@ class TestErrors:
         work(clock, rings)
         assert ended(device).explanation == runner.NO_SERVER
 
+    def test_an_address_that_became_too_long(self, ca: Ca, clock: Clock, rings: Rings) -> None:
+        device = timed(ca)
+        Device.objects.filter(pk=device.pk).update(host=f"{'a' * 60}.example.com")
+        work(clock, rings)
+        assert ended(device).explanation.startswith("No certification request can be made")
+
     def test_a_secret_that_no_key_opens(self, ca: Ca, clock: Clock, rings: Rings) -> None:
         device = timed(ca)
         IssuanceRequest.objects.filter(device=device).update(challenge_password_encrypted=b"rubbish")
