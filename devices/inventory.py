@@ -78,13 +78,16 @@ def _create(actor: Actor, instance: M, fields: Mapping[str, Any]) -> M:
 
 
 @transaction.atomic
-def _update(actor: Actor, instance: M, fields: Mapping[str, Any]) -> M:
+def _update(
+    actor: Actor, instance: M, fields: Mapping[str, Any], facts: Mapping[str, Any] | None = None
+) -> M:
+    """Check, store and audit; `facts` go into the event beside the changes."""
     before = _set(instance, fields)
     instance.full_clean()
     changes = audit.difference(before, fields)
     if changes:
         instance.save(update_fields=[*changes])
-        audit.record(actor, f"{instance._meta.model_name}.update", instance, changes)
+        audit.record(actor, f"{instance._meta.model_name}.update", instance, changes | dict(facts or {}))
     return instance
 
 
@@ -193,30 +196,36 @@ def create_server(actor: Actor, **fields: Any) -> ScepServer:
     return _create(actor, ScepServer(), fields)
 
 
-def update_server(actor: Actor, server: ScepServer, **fields: Any) -> ScepServer:
+@transaction.atomic
+def update_server(
+    actor: Actor, server: ScepServer, *, suspend_timers: bool = False, **fields: Any
+) -> ScepServer:
     """Change `fields`, and forget what the server said of itself under its old address.
 
+    With `suspend_timers` the timers that use the server stand still while its communication settings change,
+    and resume with the schedule that they had: one operation, one audit event (R3).
     Raises ValidationError with a dict of fields, and Conflict while R3 locks the communication settings.
     """
+    # dispatchers leave a locked server alone: nothing is sent while it changes
+    ScepServer.objects.select_for_update().get(pk=server.pk)
     locked = [
         name for name in COMMUNICATION_FIELDS if name in fields and fields[name] != getattr(server, name)
     ]
     timers_on = ScepSettings.objects.filter(server=server, timer_enabled=True).count() if locked else 0
-    if timers_on:
+    if timers_on and not suspend_timers:
         raise Conflict(
             "timer_enabled",
             ngettext(
                 "[Communication Settings] cannot be updated while the timer of %(count)d device that uses "
-                "this server is on. Switch that timer off, update, and switch it on again.",
+                "this server is on. Suspend this timer, update, and resume in one go (suspend_timers).",
                 "[Communication Settings] cannot be updated while the timers of %(count)d devices that use "
-                "this server are on. Switch those timers off, update, and switch them on again.",
+                "this server are on. Suspend these timers, update, and resume in one go (suspend_timers).",
                 timers_on,
             )
             % {"count": timers_on},
         )
-    with transaction.atomic():
-        _update(actor, server, fields)
-        ScepServer.objects.filter(pk=server.pk).update(profile=None, profile_fetched_at=None)
+    _update(actor, server, fields, {"suspended_timers": timers_on} if timers_on else None)
+    ScepServer.objects.filter(pk=server.pk).update(profile=None, profile_fetched_at=None)
     return server
 
 

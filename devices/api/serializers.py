@@ -31,6 +31,11 @@ def challenge_password() -> serializers.CharField:
     )
 
 
+def suspend_timers() -> serializers.BooleanField:
+    """R3's way on: timers stand still while the communication settings change, and resume as they were."""
+    return serializers.BooleanField(write_only=True, required=False, default=False)
+
+
 class DeviceGroupSerializer(StrictSerializer):
     class Meta:
         model = DeviceGroup
@@ -39,9 +44,11 @@ class DeviceGroupSerializer(StrictSerializer):
 
 
 class ScepServerSerializer(StrictSerializer):
+    suspend_timers = suspend_timers()
+
     class Meta:
         model = ScepServer
-        fields = ("id", *SERVER_FIELDS)
+        fields = ("id", *SERVER_FIELDS, "suspend_timers")
         extra_kwargs: dict[str, Any] = {"name": {"validators": []}}
 
 
@@ -58,6 +65,7 @@ class DeviceSerializer(StrictSerializer):
 
 class ScepSettingsSerializer(StrictSerializer):
     challenge_password = challenge_password()
+    suspend_timers = suspend_timers()
     next_request_at = serializers.DateTimeField(source="device.next_request_at", read_only=True)
 
     class Meta:
@@ -65,6 +73,7 @@ class ScepSettingsSerializer(StrictSerializer):
         fields = (
             *SETTINGS_FIELDS,
             "challenge_password",
+            "suspend_timers",
             "has_challenge_password",
             "offset_seconds",
             "next_request_at",

@@ -112,7 +112,12 @@ class ScepServerViewSet(ServiceViewSet):
     queryset = ScepServer.objects.all()
     serializer_class = ScepServerSerializer
     orderings = ("name",)
-    create_service = staticmethod(inventory.create_server)
+
+    @staticmethod
+    def create_service(actor: Actor, *, suspend_timers: bool = False, **fields: Any) -> ScepServer:
+        """A new server has no timers to suspend."""
+        return inventory.create_server(actor, **fields)
+
     update_service = staticmethod(inventory.update_server)
     delete_service = staticmethod(inventory.delete_server)
 

@@ -40,11 +40,14 @@ SETTINGS_FIELDS = (
 
 
 @transaction.atomic
-def save_settings(actor: Actor, device: Device, **fields: Any) -> ScepSettings:
+def save_settings(
+    actor: Actor, device: Device, *, suspend_timers: bool = False, **fields: Any
+) -> ScepSettings:
     """Change any of SETTINGS_FIELDS and `challenge_password` (text; the empty one removes it).
 
     Switching the timer on draws R10's offset and schedules the request; a changed [Request Start
-    Date/Time] or [Auto Adjust ...] draws anew. Switching it off removes the scheduled request.
+    Date/Time] or [Auto Adjust ...] draws anew. Switching it off removes the scheduled request. With
+    `suspend_timers` the SCEP server changes under a timer that is on, which keeps its schedule (R3).
     Raises ValidationError with a dict of fields, and Conflict (R3, or a request is under way).
     """
     settings = _locked_settings(device)
@@ -53,14 +56,20 @@ def save_settings(actor: Actor, device: Device, **fields: Any) -> ScepSettings:
     changes = audit.difference(before, {name: getattr(settings, name) for name in SETTINGS_FIELDS})
     if not changes and not password_changed:
         return settings
+    facts: dict[str, Any] = {"challenge_password": "changed"} if password_changed else {}
     if before["timer_enabled"] and settings.timer_enabled and "server" in changes:
-        raise Conflict(
-            "timer_enabled",
-            _(
-                "[Communication Settings] cannot be updated while [Enable Timer for Certificate Issuance "
-                "Auto Request] is on. Switch the timer off, update, and switch it on again."
-            ),
-        )
+        if not suspend_timers:
+            raise Conflict(
+                "timer_enabled",
+                _(
+                    "[Communication Settings] cannot be updated while [Enable Timer for Certificate Issuance "
+                    "Auto Request] is on. Suspend the timer, update, and resume in one go (suspend_timers)."
+                ),
+            )
+        current = log.open_request(device.pk)
+        if current and not log.is_scheduled(current):
+            raise _request_open()
+        facts["suspended_timers"] = 1
     _check(settings, device, _timer_problems(settings, device))
     _apply_timer(settings, changes)
     settings.save()
@@ -70,7 +79,7 @@ def save_settings(actor: Actor, device: Device, **fields: Any) -> ScepSettings:
         actor,
         "scep_settings.update",
         device,
-        changes | ({"challenge_password": "changed"} if password_changed else {}),
+        changes | facts,
     )
     return settings
 

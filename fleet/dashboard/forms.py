@@ -166,14 +166,16 @@ class ScepServerForm(ServiceForm):
         model = ScepServer
         fields = SERVER_FIELDS
 
-    def __init__(self, data: Any = None, *, instance: ScepServer | None = None, timers_on: int = 0) -> None:
+    def __init__(
+        self, data: Any = None, *, instance: ScepServer | None = None, locked_by_timers: int = 0
+    ) -> None:
         super().__init__(data, instance=instance)
-        if timers_on:
+        if timers_on := locked_by_timers:
             for name in COMMUNICATION_FIELDS:
                 self.fields[name].disabled = True
                 self.fields[name].help_text = ngettext(
-                    "Locked: the timer of %(count)d device that uses this server is on. Switch it off first.",
-                    "Locked: the timers of %(count)d devices that use this server are on. Switch them off first.",
+                    "Locked: the timer of %(count)d device that uses this server is on.",
+                    "Locked: the timers of %(count)d devices that use this server are on.",
                     timers_on,
                 ) % {"count": timers_on}
 
@@ -275,18 +277,18 @@ class ScepSettingsForm(ParametersForm):
         fields = SETTINGS_FIELDS
         widgets = {"request_start_at": LocalDateTimeInput()}
 
-    def __init__(self, data: Any = None, *, device: Device, instance: ScepSettings) -> None:
+    def __init__(
+        self, data: Any = None, *, device: Device, instance: ScepSettings, suspends: bool = False
+    ) -> None:
         super().__init__(data, device=device, instance=instance)
         self.fields["server"].required = False
         zone = device.group.time_zone if device.group else gettext("the site's time zone")
         self.fields["request_start_at"].help_text = gettext("In the time zone of the device: %(zone)s.") % {
             "zone": zone
         }
-        if instance.timer_enabled:
+        if instance.timer_enabled and not suspends:
             self.fields["server"].disabled = True
-            self.fields["server"].help_text = gettext(
-                "Cannot be updated while the timer is on (switch the timer off, save, then choose the server)."
-            )
+            self.fields["server"].help_text = gettext("Locked while the timer is on.")
         if instance.has_challenge_password:
             self.fields["challenge_password"].widget.attrs["placeholder"] = "••••••••"
             self.fields["challenge_password"].help_text = gettext(

@@ -28,9 +28,12 @@ finally:
 """
 
 _SUPERVISOR = """
+import signal
 import sys
 from pathlib import Path
 from fleet import supervisor as s
+# whoever runs the tests under nohup ignores SIGHUP, and programs inherit that
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 s.BACKOFF_SECONDS = (0.1,)
 tree = s.Supervisor(Path(sys.argv[1]))
 tree.install_signals()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zoneinfo
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
 
@@ -57,6 +58,20 @@ def page_of(request: HttpRequest, queryset: QuerySet[Any]) -> Page[Any]:
     return Paginator(queryset, PAGE_SIZE).get_page(request.GET.get("page"))
 
 
+@dataclass(frozen=True, slots=True)
+class Suspension:
+    """R3's way on: timers stand still while communication settings change, and resume as they were."""
+
+    timers_on: int
+    is_chosen: bool
+    """True on the page that will do it; else the page offers it."""
+
+
+def wants_to_suspend(request: HttpRequest) -> bool:
+    """Whether the person chose to suspend timers on the page before."""
+    return request.GET.get("suspend") == "1"
+
+
 def form_page(
     request: HttpRequest,
     form: ServiceForm,
@@ -68,11 +83,13 @@ def form_page(
     submit: str = "",
     note: str = "",
     locked: str = "",
+    suspension: Suspension | None = None,
     then: Callable[[Any], str] | None = None,
 ) -> HttpResponse:
     """Show `form`, or send its values to `service` and go on to `then(result)`, by default to `back`.
 
-    `locked` says why it cannot be sent just now; the service refuses it all the same.
+    `locked` says why it cannot be sent just now; the service refuses it all the same. `suspension` offers to
+    suspend the timers that lock some of the fields.
     """
     if request.method == "POST":
         result = form.submit(service)
@@ -85,6 +102,7 @@ def form_page(
         "back": back,
         "submit": submit or _("Save"),
         "note": note,
+        "suspension": suspension,
         "locked": locked,
     }
     return render(request, "dashboard/form.html", context, status=422 if form.errors else 200)

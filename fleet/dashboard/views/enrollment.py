@@ -12,18 +12,27 @@ from django.utils.translation import gettext as _
 from devices.enrollment import requests
 from devices.filters import device_queryset
 from fleet.dashboard.forms import ManualRequestForm, ScepSettingsForm
-from fleet.dashboard.views.common import actor_of, device_time, for_administrators, form_page
+from fleet.dashboard.views.common import (
+    Suspension,
+    actor_of,
+    device_time,
+    for_administrators,
+    form_page,
+    wants_to_suspend,
+)
 
 
 @for_administrators
 def scep_settings(request: HttpRequest, device_id: int) -> HttpResponse:
     """[Settings for Certificate Issuance Auto Request] (R9 to R15)."""
     device = get_object_or_404(device_queryset(), pk=device_id)
+    settings, suspends = device.scep_settings, wants_to_suspend(request)
     with device_time(device):
         return form_page(
             request,
-            ScepSettingsForm(request.POST or None, device=device, instance=device.scep_settings),
-            partial(requests.save_settings, actor_of(request), device),
+            ScepSettingsForm(request.POST or None, device=device, instance=settings, suspends=suspends),
+            partial(requests.save_settings, actor_of(request), device, suspend_timers=suspends),
+            suspension=Suspension(int(settings.timer_enabled), suspends),
             title=_("Settings for Certificate Issuance Auto Request: %(name)s") % {"name": device},
             back=reverse("device-detail", args=[device.pk]),
             done=_("The settings were saved."),

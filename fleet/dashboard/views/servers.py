@@ -14,7 +14,15 @@ from django.views.decorators.http import require_safe
 from devices import inventory
 from devices.models import DeviceGroup, ScepServer, ScepSettings
 from fleet.dashboard.forms import DeviceGroupForm, ScepServerForm
-from fleet.dashboard.views.common import actor_of, delete_page, for_administrators, form_page, page_of
+from fleet.dashboard.views.common import (
+    Suspension,
+    actor_of,
+    delete_page,
+    for_administrators,
+    form_page,
+    page_of,
+    wants_to_suspend,
+)
 
 
 @require_safe
@@ -43,14 +51,13 @@ def server_add(request: HttpRequest) -> HttpResponse:
 def server_edit(request: HttpRequest, server_id: int) -> HttpResponse:
     """[Communication Settings] and allowance; R3 may refuse."""
     server = get_object_or_404(ScepServer, pk=server_id)
+    timers_on = ScepSettings.objects.filter(server=server, timer_enabled=True).count()
+    suspends = wants_to_suspend(request)
     return form_page(
         request,
-        ScepServerForm(
-            request.POST or None,
-            instance=server,
-            timers_on=ScepSettings.objects.filter(server=server, timer_enabled=True).count(),
-        ),
-        partial(inventory.update_server, actor_of(request), server),
+        ScepServerForm(request.POST or None, instance=server, locked_by_timers=0 if suspends else timers_on),
+        partial(inventory.update_server, actor_of(request), server, suspend_timers=suspends),
+        suspension=Suspension(timers_on, suspends),
         title=_("Edit %(name)s") % {"name": server},
         back=reverse("server-list"),
         done=_("The SCEP server was updated."),

@@ -117,7 +117,7 @@ class TestTimer:
     def test_r3_the_server_is_locked_while_the_timer_is_on(self, actor: Actor) -> None:
         device = make_device()
         requests.save_settings(actor, device, **timer())
-        with pytest.raises(Conflict, match="Switch the timer off") as refused:
+        with pytest.raises(Conflict, match="Suspend the timer") as refused:
             requests.save_settings(actor, device, server=make_server())
         assert refused.value.code == "timer_enabled"
         # switching off and changing it in one go is what the message says
