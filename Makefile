@@ -16,7 +16,7 @@ CATALOGS := $(wildcard fleet/locale/*/LC_MESSAGES/*.po)
 COMPILED := $(CATALOGS:.po=.mo)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run setup assets messages test check clean
+.PHONY: help demo run setup assets messages test check bench clean
 .DELETE_ON_ERROR:
 
 help: ## say what there is
@@ -88,6 +88,10 @@ check: $(VENV)/.development messages ## ruff, mypy, import contracts, migrations
 	FLEETSEAL_DATA_DIR=build/check $(BIN)/python manage.py makemigrations --check --dry-run
 	FLEETSEAL_DATA_DIR=build/check FLEETSEAL_HTTPS=true FLEETSEAL_ALLOWED_HOSTS=fleetseal.example.com \
 	  $(BIN)/python manage.py check --deploy --fail-level WARNING
+
+bench: $(VENV)/.development ## ratios against something run side by side; BENCH=dispatch for one group
+	@scripts/install-debian-packages
+	@$(BIN)/python -m bench $(BENCH)
 
 clean: ## remove what was set up and built; the data under var/ stays
 	rm -rf $(VENV) build $(ASSETS) $(COMPILED) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

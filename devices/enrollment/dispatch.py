@@ -27,7 +27,7 @@ MOST_CLAIMED_AT_ONCE = 1000
 """Claimed and not ended, per server without an allowance of its own: more would only wait in the queue
 until its lease runs out."""
 
-_RINGS = 16
+_RINGS = 8
 _MOST_PER_RING = 100
 
 
