@@ -52,6 +52,10 @@ class DeviceFilter(django_filters.FilterSet):
         field_name="expires_at", lookup_expr="lt", label=_("Certificate expires before")
     )
 
+    expires_unrenewed = django_filters.BooleanFilter(
+        method="filter_expires_unrenewed", label=_("Expires before the next request")
+    )
+
     class Meta:
         model = Device
         fields: list[str] = []
@@ -71,3 +75,11 @@ class DeviceFilter(django_filters.FilterSet):
     def filter_status(self, queryset: QuerySet[Device], _name: str, value: str) -> QuerySet[Device]:
         """[Status]; NO_STATUS finds the devices without one."""
         return queryset.filter(status="" if value == NO_STATUS else value)
+
+    def filter_expires_unrenewed(
+        self, queryset: QuerySet[Device], _name: str, value: bool
+    ) -> QuerySet[Device]:
+        """Devices whose certificate will expire although a timer is set, or because none is."""
+        return (
+            queryset.filter(Device.EXPIRES_UNRENEWED) if value else queryset.exclude(Device.EXPIRES_UNRENEWED)
+        )

@@ -35,6 +35,8 @@ class Overview:
     by_status: dict[str, int]
     """Devices per [Status], every one of the four, and "" for devices without any request."""
     timers_on: int
+    expires_unrenewed: int
+    """Devices whose certificate will expire before anything is requested."""
     failures: list[tuple[str, int]]
     """[Details] of devices whose last request failed, with their number, most frequent first."""
     due: list[IssuanceRequest]
@@ -61,6 +63,7 @@ def fleet_overview(now: datetime) -> Overview:
     return Overview(
         total=sum(by_status.values()),
         by_status=by_status,
+        expires_unrenewed=Device.objects.filter(Device.EXPIRES_UNRENEWED).count(),
         timers_on=ScepSettings.objects.filter(timer_enabled=True).count(),
         failures=failures.most_common(),
         due=list(

@@ -20,7 +20,7 @@ from devices.models import (
 )
 from devices.models.choices import StatusChoices
 
-DERIVED_FIELDS = ("status", "details", "status_at", "next_request_at", "expires_at")
+DERIVED_FIELDS = ("status", "details", "status_at", "next_request_at", "expires_at", "expires_unrenewed")
 """Columns of a device that its requests and keys make up."""
 
 

@@ -6,10 +6,10 @@ from datetime import datetime
 
 from django.db.models import Max
 
-from devices.models import LOG_LINES, IssuanceRequest, ScepSettings
+from devices.models import LOG_LINES, IssuanceRequest, KeyAndCertificate, ScepSettings
 from devices.models.choices import StateChoices, TriggerChoices
 from devices.rules.lifecycle import OPEN_STATES, State
-from devices.rules.schedule import next_period
+from devices.rules.schedule import Period, next_period
 
 OPEN = sorted(state.value for state in OPEN_STATES)
 """Values of `IssuanceRequest.state` of which a device has at most one."""
@@ -74,9 +74,15 @@ def next_period_after(ended: IssuanceRequest, settings: ScepSettings) -> datetim
     """When the request that follows the automatic one `ended` is sent (R12), or None for never."""
     if ended.completed_at is None:
         raise ValueError(f"{ended} has not ended")
+    key = KeyAndCertificate.objects.filter(
+        device=settings.device_id,
+        key_use=settings.key_use,
+        ipsec_destination=settings.ipsec_destination,
+    ).first()
     return next_period(
         ended_at=ended.completed_at,
         request_at=ended.request_at,
         successful=ended.state == State.SUCCESSFUL,
-        interval_days=settings.request_interval_days,
+        period=Period(settings.request_interval_days, settings.renew_at_percent, settings.renew_days_before),
+        validity=(key.not_before, key.not_after) if key else None,
     )

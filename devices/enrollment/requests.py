@@ -24,6 +24,9 @@ from devices.models.parameters import COMMON_NAME_LENGTH, KeyAndCertificateParam
 from devices.rules import schedule
 from devices.rules.keys import KeyUse
 
+_PERIOD_FIELDS = frozenset({"request_interval_days", "renew_at_percent", "renew_days_before"})
+"""What the time of the next periodic request depends on."""
+
 SETTINGS_FIELDS = (
     "server",
     "timer_enabled",
@@ -32,6 +35,8 @@ SETTINGS_FIELDS = (
     "polling_count",
     "polling_interval_seconds",
     "request_interval_days",
+    "renew_at_percent",
+    "renew_days_before",
     "auto_restart",
     "delete_old_key",
     *PARAMETER_FIELDS,
@@ -224,13 +229,14 @@ def _apply_timer(settings: ScepSettings, changes: dict[str, Any]) -> None:
 
 
 def _sync_scheduled(settings: ScepSettings, changes: dict[str, Any]) -> None:
-    """Let the request that waits take the new settings over, and move with a new [Request Interval]."""
+    """Let the request that waits take the new settings over, and move with a new period."""
     if not settings.timer_enabled:
         return
     current = log.open_request(settings.device_id)
-    if current is None and "request_interval_days" not in changes:
+    period_changed = bool(changes.keys() & _PERIOD_FIELDS)
+    if current is None and not period_changed:
         return
-    if "request_interval_days" in changes and (current is None or current.trigger == TriggerChoices.PERIODIC):
+    if period_changed and (current is None or current.trigger == TriggerChoices.PERIODIC):
         current = _move_period(settings, current)
     if current is not None and log.is_scheduled(current):
         current.lease = None  # a worker that is just making a key for it drops what it made
@@ -240,7 +246,7 @@ def _sync_scheduled(settings: ScepSettings, changes: dict[str, Any]) -> None:
 
 
 def _move_period(settings: ScepSettings, current: IssuanceRequest | None) -> IssuanceRequest | None:
-    """The periodic request under the new interval (R12); one under way is left to end by itself."""
+    """The periodic request under the new rules (R12); one under way is left to end by itself."""
     if current is not None and not log.is_scheduled(current):
         return current
     last = (

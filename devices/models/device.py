@@ -222,5 +222,19 @@ class Device(models.Model):
             models.Index(fields=["status_at"], name="device_status_at"),
         ]
 
+    EXPIRES_UNRENEWED: ClassVar = (
+        models.Q(expires_at__isnull=False)
+        & (models.Q(next_request_at__isnull=True) | models.Q(next_request_at__gte=models.F("expires_at")))
+        & ~models.Q(status=StatusChoices.PROCESSING)
+    )
+    """Devices whose certificate will expire before anything is requested: `expires_unrenewed` in SQL."""
+
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def expires_unrenewed(self) -> bool:
+        """True when the certificate expires before the next request, or nothing is scheduled at all."""
+        if self.expires_at is None or self.status == StatusChoices.PROCESSING:
+            return False
+        return self.next_request_at is None or self.next_request_at >= self.expires_at

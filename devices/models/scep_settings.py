@@ -57,6 +57,20 @@ class ScepSettings(KeyAndCertificateParameters):
         validators=[MinValueValidator(1), MaxValueValidator(3650)],
         help_text=_("Days, 1 to 3650. Leave empty for no periodic requests."),
     )
+    renew_at_percent = models.PositiveSmallIntegerField(
+        _("Renew at this part of the lifetime (%)"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(99)],
+        help_text=_("Percent of the certificate's lifetime, 1 to 99. Leave empty to go by other rules only."),
+    )
+    renew_days_before = models.PositiveSmallIntegerField(
+        _("Renew this many days before the end"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(3650)],
+        help_text=_("Days, 1 to 3650. The earliest of these rules and of the request interval counts."),
+    )
     auto_restart = models.BooleanField(
         _("Automatically Restart Device After Acquiring Certificate"),
         default=False,

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from django.db.models import Case, F, Min, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce
 
-from devices.models.choices import StatusChoices
+from devices.models.choices import KeyUseChoices, StatusChoices
 from devices.models.device import Device
 from devices.models.issuance import IssuanceRequest
 from devices.models.keystore import KeyAndCertificate
@@ -27,13 +27,16 @@ def refresh(device_ids: Iterable[int]) -> None:
     under_way = _latest(Q(state__in=sorted(UNDER_WAY_STATES)))
     scheduled = _latest(Q(state=State.SCHEDULED))
     ended = _latest(Q(state__in=sorted(CLOSED_STATES)))
-    expiry = (
-        KeyAndCertificate.objects.filter(device=OuterRef("pk"))
+    keys = KeyAndCertificate.objects.filter(device=OuterRef("pk"))
+    # What a function uses counts. A key without a function is spare, unless the device has no other kind.
+    in_use = (
+        keys.exclude(key_use=KeyUseChoices.NONE)
         .order_by()
         .values("device")
         .annotate(first=Min("not_after"))
         .values("first")
     )
+    newest = keys.order_by("-issued_at", "-pk").values("not_after")[:1]
     processing = StatusChoices.PROCESSING.value
     Device.objects.filter(pk__in=list(device_ids)).annotate(
         under_way_since=Subquery(under_way.values("started_at")[:1]),
@@ -41,7 +44,7 @@ def refresh(device_ids: Iterable[int]) -> None:
         ended_state=Subquery(ended.values("state")[:1]),
         ended_details=Subquery(ended.values("details")[:1]),
         ended_at=Subquery(ended.values("completed_at")[:1]),
-        first_expiry=Subquery(expiry),
+        first_expiry=Coalesce(Subquery(in_use), Subquery(newest)),
     ).update(
         status=Case(
             When(under_way_since__isnull=False, then=Value(processing)),

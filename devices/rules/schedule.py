@@ -28,18 +28,59 @@ def request_time(start: datetime, offset_seconds: int) -> datetime:
     return start + timedelta(seconds=offset_seconds)
 
 
-def next_period(
-    *, ended_at: datetime, request_at: datetime, successful: bool, interval_days: int | None
-) -> datetime | None:
-    """[Next Request Date/Time] (R12), or None when requests are not periodic.
+@dataclass(frozen=True, slots=True)
+class Period:
+    """When requests are sent again: after an interval (R12), or by the certificate's own lifetime.
 
-    Counted from the last success. A failed request does not move the rhythm: the next one keeps its
-    distance from the time the failed one was set for, but never lies before `ended_at`.
+    `interval_days` 1 to 3650, `renew_at_percent` 1 to 99, `renew_days_before` 1 to 3650; None: not by this rule.
     """
-    if interval_days is None:
-        return None
-    interval = timedelta(days=interval_days)
-    return ended_at + interval if successful else max(request_at + interval, ended_at)
+
+    interval_days: int | None = None
+    renew_at_percent: int | None = None
+    renew_days_before: int | None = None
+
+
+SHORTEST_RETRY = timedelta(hours=1)
+LONGEST_RETRY = timedelta(days=7)
+"""Between these a renewal that failed is tried again."""
+
+
+def renewal_time(period: Period, not_before: datetime, not_after: datetime) -> datetime | None:
+    """When the certificate is to be renewed, by whichever of the two rules is earlier; None without any."""
+    times = []
+    if period.renew_at_percent is not None:
+        times.append(not_before + (not_after - not_before) * period.renew_at_percent / 100)
+    if period.renew_days_before is not None:
+        times.append(not_after - timedelta(days=period.renew_days_before))
+    return min(times, default=None)
+
+
+def next_period(
+    *,
+    ended_at: datetime,
+    request_at: datetime,
+    successful: bool,
+    period: Period,
+    validity: tuple[datetime, datetime] | None = None,
+) -> datetime | None:
+    """[Next Request Date/Time] (R12), or None when nothing follows. Never before `ended_at`.
+
+    By the interval it is counted from the last success. A failed request does not move the rhythm: the next
+    one keeps its distance from the time the failed one was set for.
+    By the lifetime (`validity`: notBefore and notAfter of the certificate in use, None without one) it is
+    the renewal time; once that has passed, a quarter of what is left of the lifetime later.
+    """
+    times = []
+    if period.interval_days is not None:
+        interval = timedelta(days=period.interval_days)
+        times.append(ended_at + interval if successful else request_at + interval)
+    if validity is not None and (renewal := renewal_time(period, *validity)) is not None:
+        if renewal <= ended_at:
+            # after a failed renewal; after a success too, when a CA issues for less than the rule wants
+            left = (validity[1] - ended_at) / 4
+            renewal = ended_at + min(max(left, SHORTEST_RETRY), LONGEST_RETRY)
+        times.append(renewal)
+    return max(min(times), ended_at) if times else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -267,7 +267,10 @@ class ScepSettingsForm(ParametersForm):
             _("Perform Polling When Communication Error Occurs or When Issuance Request Is Deferred"),
             ("polling_count", "polling_interval_seconds"),
         ),
-        (_("Send Periodic Issuance Requests"), ("request_interval_days",)),
+        (
+            _("Send Periodic Issuance Requests"),
+            ("request_interval_days", "renew_at_percent", "renew_days_before"),
+        ),
         (_("After acquiring the certificate"), ("auto_restart", "delete_old_key")),
         ParametersForm.parameter_section,
     )

@@ -23,6 +23,7 @@ class TestScepSettings:
         assert set(settings) == {
             *("server", "timer_enabled", "request_start_at", "auto_adjust", "offset_seconds"),
             *("polling_count", "polling_interval_seconds", "request_interval_days", "next_request_at"),
+            *("renew_at_percent", "renew_days_before"),
             *("auto_restart", "delete_old_key", "key_name", "signature_algorithm", "key_length"),
             *("organization", "common_name", "has_challenge_password", "key_use", "ipsec_destination"),
         }
