@@ -55,6 +55,9 @@ def save_settings(
     `suspend_timers` the SCEP server changes under a timer that is on, which keeps its schedule (R3).
     Raises ValidationError with a dict of fields, and Conflict (R3, or a request is under way).
     """
+    if start := fields.get("request_start_at"):
+        # whole seconds, as forms show them: a form that is saved unchanged changes nothing
+        fields["request_start_at"] = start.replace(microsecond=0)
     settings = _locked_settings(device)
     before = {name: getattr(settings, name) for name in SETTINGS_FIELDS}
     password_changed = _assign(settings, fields, SETTINGS_FIELDS)

@@ -112,6 +112,14 @@ def test_the_challenge_password_is_removed_on_request_only(administrator_client:
     assert not ScepSettings.objects.get(device=device).has_challenge_password
 
 
+def test_a_start_of_other_systems_survives_the_form(administrator_client: Client) -> None:
+    start = datetime(2031, 3, 1, 8, 0, 30, 123456, tzinfo=UTC)
+    device = make_timed_device(make_server(), request_start_at=start)
+    before = IssuanceRequest.objects.filter(device=device).values().get()
+    Form(administrator_client, "device-settings", device.pk).submit()
+    assert IssuanceRequest.objects.filter(device=device).values().get() == before
+
+
 def test_a_timer_without_its_start_is_refused_at_the_field(administrator_client: Client) -> None:
     device = make_device(make_server())
     page = Form(administrator_client, "device-settings", device.pk).submit(422, timer_enabled="on")
