@@ -112,6 +112,37 @@ def test_the_challenge_password_is_removed_on_request_only(administrator_client:
     assert not ScepSettings.objects.get(device=device).has_challenge_password
 
 
+@pytest.mark.parametrize(
+    ("entered_at", "utc"),
+    [
+        ("2031-03-30T01:59:00", datetime(2031, 3, 30, 0, 59, tzinfo=UTC)),
+        ("2031-03-30T03:00:00", datetime(2031, 3, 30, 1, 0, tzinfo=UTC)),
+        ("2031-10-26T01:59:00", datetime(2031, 10, 25, 23, 59, tzinfo=UTC)),
+        ("2031-10-26T03:00:00", datetime(2031, 10, 26, 2, 0, tzinfo=UTC)),
+    ],
+)
+def test_r9_starts_around_a_change_of_the_clocks(
+    administrator_client: Client, entered_at: str, utc: datetime
+) -> None:
+    device = make_device(make_server(), group=DeviceGroup.objects.create(name="B", time_zone="Europe/Berlin"))
+    form = Form(administrator_client, "device-settings", device.pk)
+    form.submit(timer_enabled="on", request_start_at=entered_at)
+    assert ScepSettings.objects.get(device=device).request_start_at == utc
+    form.submit()
+    assert ScepSettings.objects.get(device=device).request_start_at == utc, "and back"
+
+
+@pytest.mark.parametrize("entered_at", ["2031-03-30T02:30:00", "2031-10-26T02:30:00"])
+def test_r9_hours_that_do_not_exist_or_exist_twice_are_refused(
+    administrator_client: Client, entered_at: str
+) -> None:
+    device = make_device(make_server(), group=DeviceGroup.objects.create(name="B", time_zone="Europe/Berlin"))
+    page = Form(administrator_client, "device-settings", device.pk).submit(
+        422, timer_enabled="on", request_start_at=entered_at
+    )
+    assert "Europe/Berlin" in errors_at(page)["request_start_at"]
+
+
 def test_a_start_of_other_systems_survives_the_form(administrator_client: Client) -> None:
     start = datetime(2031, 3, 1, 8, 0, 30, 123456, tzinfo=UTC)
     device = make_timed_device(make_server(), request_start_at=start)
