@@ -1,31 +1,102 @@
-"""Who may change things (R1): administrators. Everyone else who signs in can look."""
+"""Who may do what (R1): permissions, and the three groups that hold them.
+
+The one place that decides. The services ask `require` for whoever acts, so that pages, REST, commands and
+tasks cannot differ; pages and REST ask `may` before, to show and refuse early. Looking needs no permission:
+everyone who signs in may.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
 from django.core.exceptions import PermissionDenied
 from django.utils.translation import gettext as _
 
-ADMINISTRATOR_GROUP = "Administrator"
+from devices.audit import Actor
 
 
-def is_administrator(user: AbstractBaseUser | AnonymousUser) -> bool:
-    """True for an active superuser or member of the group Administrator.
+class Permission(StrEnum):
+    """Django's permissions, `<app>.<codename>`, of everything that changes something."""
 
-    The answer is kept on the user object: one query per web request, not one per button.
+    ADD_DEVICE = "devices.add_device"
+    CHANGE_DEVICE = "devices.change_device"
+    DELETE_DEVICE = "devices.delete_device"
+    RESTART_DEVICE = "devices.restart_device"
+    ADD_DEVICE_GROUP = "devices.add_devicegroup"
+    CHANGE_DEVICE_GROUP = "devices.change_devicegroup"
+    DELETE_DEVICE_GROUP = "devices.delete_devicegroup"
+    ADD_SCEP_SERVER = "devices.add_scepserver"
+    CHANGE_SCEP_SERVER = "devices.change_scepserver"
+    DELETE_SCEP_SERVER = "devices.delete_scepserver"
+    CHANGE_SCEP_SETTINGS = "devices.change_scepsettings"
+    ADD_ISSUANCE_REQUEST = "devices.add_issuancerequest"
+
+
+ADMINISTRATOR, OPERATOR, VIEWER = "Administrator", "Operator", "Viewer"
+
+ROLES: Mapping[str, frozenset[Permission]] = MappingProxyType(
+    {
+        ADMINISTRATOR: frozenset(Permission),
+        # R1 keeps SCEP settings and requests for administrators; the devices themselves need daily care
+        OPERATOR: frozenset(
+            {
+                Permission.ADD_DEVICE,
+                Permission.CHANGE_DEVICE,
+                Permission.RESTART_DEVICE,
+                Permission.ADD_DEVICE_GROUP,
+                Permission.CHANGE_DEVICE_GROUP,
+            }
+        ),
+        VIEWER: frozenset(),
+    }
+)
+"""The groups that every installation has, and what their members may do. Whoever is in none is a viewer."""
+
+
+def may(user: AbstractBaseUser | AnonymousUser, permission: str) -> bool:
+    """True for an active user who has `permission` by a group, directly, or as a superuser.
+
+    Django keeps the answers on the user object: two queries per web request, not one per button.
     """
-    if not isinstance(user, User) or not user.is_active:
-        return False
-    if user.is_superuser:
-        return True
-    known: bool | None = getattr(user, "_fleetseal_is_administrator", None)
-    if known is None:
-        known = user.groups.filter(name=ADMINISTRATOR_GROUP).exists()
-        user._fleetseal_is_administrator = known  # type: ignore[attr-defined]
-    return known
+    return isinstance(user, User) and user.has_perm(permission)
 
 
-def require_administrator(user: AbstractBaseUser | AnonymousUser) -> None:
-    """Raise PermissionDenied unless `user` is an administrator."""
-    if not is_administrator(user):
-        raise PermissionDenied(_("Only an administrator may change this."))
+def require(actor: Actor, permission: Permission) -> None:
+    """Raise PermissionDenied unless `actor` may; the program itself always may."""
+    if actor.user is not None and not may(actor.user, permission):
+        raise PermissionDenied(denial(permission))
+
+
+def denial(permission: str) -> str:
+    """Why somebody may not, and who may."""
+    if permission in ROLES[OPERATOR]:
+        return _("Only an administrator or an operator may change this.")
+    return _("Only an administrator may change this.")
+
+
+def role(user: AbstractBaseUser | AnonymousUser) -> str:
+    """The group whose rights come closest to what `user` may do."""
+    for name in (ADMINISTRATOR, OPERATOR):
+        if all(may(user, permission) for permission in ROLES[name]):
+            return name
+    return VIEWER
+
+
+def bring_groups_up_to_date(**_kwargs: object) -> None:
+    """Make the three groups and give them their permissions; called after every migration."""
+    from django.contrib.auth.models import Group
+    from django.contrib.auth.models import Permission as StoredPermission
+
+    stored = {
+        f"{row.content_type.app_label}.{row.codename}": row
+        for row in StoredPermission.objects.filter(content_type__app_label="devices").select_related(
+            "content_type"
+        )
+    }
+    for name, permissions in ROLES.items():
+        group, _made = Group.objects.get_or_create(name=name)
+        # added, never taken away: what an installation gave a group besides stays
+        group.permissions.add(*(stored[permission] for permission in permissions if permission in stored))

@@ -1,4 +1,7 @@
-"""Devices, groups and SCEP servers: added, changed and removed, checked and audited."""
+"""Devices, groups and SCEP servers: added, changed and removed, checked and audited.
+
+Every function raises PermissionDenied when `actor` may not (R1).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from django.db.models import ProtectedError
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from devices import audit
+from devices import access, audit
+from devices.access import Permission
 from devices.audit import Actor
 from devices.errors import Conflict
 from devices.models import AuditEvent, Device, DeviceGroup, ScepServer, ScepSettings
@@ -68,8 +72,14 @@ def _set(instance: models.Model, fields: Mapping[str, Any]) -> dict[str, Any]:
     return before
 
 
+def _require(actor: Actor, verb: str, model: models.Model | type[models.Model]) -> None:
+    """Raise PermissionDenied unless `actor` may `verb` (add, change, delete) such things."""
+    access.require(actor, Permission(f"devices.{verb}_{model._meta.model_name}"))
+
+
 @transaction.atomic
 def _create(actor: Actor, instance: M, fields: Mapping[str, Any]) -> M:
+    _require(actor, "add", instance)
     _set(instance, fields)
     instance.full_clean()
     instance.save()
@@ -82,6 +92,7 @@ def _update(
     actor: Actor, instance: M, fields: Mapping[str, Any], facts: Mapping[str, Any] | None = None
 ) -> M:
     """Check, store and audit; `facts` go into the event beside the changes."""
+    _require(actor, "change", instance)
     before = _set(instance, fields)
     instance.full_clean()
     changes = audit.difference(before, fields)
@@ -93,6 +104,7 @@ def _update(
 
 @transaction.atomic
 def _delete(actor: Actor, instance: models.Model) -> None:
+    _require(actor, "delete", instance)
     audit.record(actor, f"{instance._meta.model_name}.delete", instance)
     instance.delete()
 
@@ -108,6 +120,7 @@ def create_devices(actor: Actor, rows: Iterable[Mapping[str, Any]]) -> list[Devi
 
     Raises ValidationError with a dict of fields for one row, else with `{"<index>": ["<field>: <message>"]}`.
     """
+    _require(actor, "add", Device)
     devices: list[Device] = []
     errors: dict[int, ValidationError] = {}
     for index, fields in enumerate(rows):
@@ -206,6 +219,7 @@ def update_server(
     and resume with the schedule that they had: one operation, one audit event (R3).
     Raises ValidationError with a dict of fields, and Conflict while R3 locks the communication settings.
     """
+    _require(actor, "change", server)
     # dispatchers leave a locked server alone: nothing is sent while it changes
     ScepServer.objects.select_for_update().get(pk=server.pk)
     locked = [

@@ -137,7 +137,7 @@ def ensure_administrator(data_dir: Path, password: str) -> str:
     """
     from django.contrib.auth.models import Group, User
 
-    from devices.access import ADMINISTRATOR_GROUP
+    from devices import access
 
     file = data_dir / "admin_password"
     user = User.objects.filter(username=ADMINISTRATOR).first()
@@ -147,7 +147,7 @@ def ensure_administrator(data_dir: Path, password: str) -> str:
         return f"user {ADMINISTRATOR}, the password that was set for it"
     if user is None:
         user = User.objects.create_superuser(ADMINISTRATOR)
-        user.groups.add(Group.objects.get(name=ADMINISTRATOR_GROUP))
+        user.groups.add(Group.objects.get(name=access.ADMINISTRATOR))
     if password:
         # nobody should find an old password there and wonder
         file.unlink(missing_ok=True)

@@ -117,7 +117,7 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["devices.api.permissions.AdministratorsWrite"],
+    "DEFAULT_PERMISSION_CLASSES": ["devices.api.permissions.MayChange"],
     "DEFAULT_FILTER_BACKENDS": [
         "django_filters.rest_framework.DjangoFilterBackend",
     ],

@@ -7,7 +7,7 @@ from django.contrib.auth.models import Group, User
 from django.core.cache import cache
 from django.test import Client
 
-from devices.access import ADMINISTRATOR_GROUP
+from devices.access import ADMINISTRATOR, OPERATOR, VIEWER
 from devices.audit import Actor
 from devices.models import AuditEvent
 
@@ -27,20 +27,30 @@ def no_tries_left_over() -> None:
     cache.clear()
 
 
+def member_of(group: str) -> User:
+    """A user named after the group (R1) that it is in; without one, named `nobody`."""
+    user = User.objects.create_user(group.lower() or "nobody", password=PASSWORD)
+    if group:
+        user.groups.add(Group.objects.get(name=group))
+    return user
+
+
 @pytest.fixture
 def administrator(db: None) -> User:
     """Somebody who may change things (R1)."""
-    user = User.objects.create_user("administrator", password=PASSWORD)
-    # a migration made the group; a test with real transactions empties every table at its end
-    group, _made = Group.objects.get_or_create(name=ADMINISTRATOR_GROUP)
-    user.groups.add(group)
-    return user
+    return member_of(ADMINISTRATOR)
+
+
+@pytest.fixture
+def operator(db: None) -> User:
+    """Somebody who cares for devices, and leaves SCEP to administrators (R1)."""
+    return member_of(OPERATOR)
 
 
 @pytest.fixture
 def viewer(db: None) -> User:
     """Somebody who may sign in and look (R1)."""
-    return User.objects.create_user("viewer", password=PASSWORD)
+    return member_of(VIEWER)
 
 
 @pytest.fixture
@@ -62,4 +72,12 @@ def viewer_client(viewer: User) -> Client:
     """Django's test client, signed in as the viewer."""
     client = Client()
     client.force_login(viewer)
+    return client
+
+
+@pytest.fixture
+def operator_client(operator: User) -> Client:
+    """Django's test client, signed in as the operator."""
+    client = Client()
+    client.force_login(operator)
     return client

@@ -21,6 +21,7 @@ from rest_framework.throttling import ScopedRateThrottle
 from rest_framework.views import APIView
 
 from devices import inventory
+from devices.access import Permission
 from devices.api.serializers import (
     CredentialsSerializer,
     DeviceGroupSerializer,
@@ -73,6 +74,12 @@ class TokenView(APIView):
         return Response({"token": token.key})
 
 
+def model_permissions(model_name: str) -> dict[str, Permission]:
+    """What adding, changing and deleting rows of a model takes, by method."""
+    verbs = {"POST": "add", "PUT": "change", "PATCH": "change", "DELETE": "delete"}
+    return {method: Permission(f"devices.{verb}_{model_name}") for method, verb in verbs.items()}
+
+
 class ServiceViewSet(viewsets.ModelViewSet[Any]):
     """Create, update and delete through the three services that a subclass names."""
 
@@ -100,6 +107,7 @@ class DeviceGroupViewSet(ServiceViewSet):
 
     queryset = DeviceGroup.objects.all()
     serializer_class = DeviceGroupSerializer
+    permissions = model_permissions("devicegroup")
     orderings = ("name",)
     create_service = staticmethod(inventory.create_group)
     update_service = staticmethod(inventory.update_group)
@@ -111,6 +119,7 @@ class ScepServerViewSet(ServiceViewSet):
 
     queryset = ScepServer.objects.all()
     serializer_class = ScepServerSerializer
+    permissions = model_permissions("scepserver")
     orderings = ("name",)
 
     @staticmethod
@@ -126,6 +135,7 @@ class DeviceViewSet(ServiceViewSet):
     """Devices. POST also takes a list: all of it or nothing."""
 
     serializer_class = DeviceSerializer
+    permissions = model_permissions("device")
     filterset_class = DeviceFilter
     orderings = ("name", "host", "serial_number", "model", "location", "status")
     create_service = staticmethod(inventory.create_device)
@@ -152,6 +162,8 @@ class DeviceViewSet(ServiceViewSet):
 
 class ScepSettingsView(APIView):
     """A device's [Settings for Certificate Issuance Auto Request] (R9 to R15)."""
+
+    permissions = dict.fromkeys(("PUT", "PATCH"), Permission.CHANGE_SCEP_SETTINGS)
 
     @extend_schema(responses=ScepSettingsSerializer)
     def get(self, request: Request, device_id: int) -> Response:
@@ -197,6 +209,7 @@ class IssuanceRequestViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, O
     """A device's status log; POST sends a manual request (R4 to R8)."""
 
     serializer_class = IssuanceRequestSerializer
+    permissions = {"POST": Permission.ADD_ISSUANCE_REQUEST}
     orderings = ("-sequence",)
     queryset = IssuanceRequest.objects.none()
 

@@ -1,7 +1,8 @@
 """Who may ask for a certificate, and when: settings, the timer and manual requests (R3, R4 to R15).
 
 Every function locks the device's ScepSettings first and its requests after: so a timer that is switched
-off and a request that ends at the same moment agree on what comes next.
+off and a request that ends at the same moment agree on what comes next. Every function raises
+PermissionDenied when `actor` may not (R1).
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from devices import audit
+from devices import access, audit
+from devices.access import Permission
 from devices.audit import Actor
 from devices.enrollment import doorbell, log
 from devices.errors import Conflict
@@ -55,6 +57,7 @@ def save_settings(
     `suspend_timers` the SCEP server changes under a timer that is on, which keeps its schedule (R3).
     Raises ValidationError with a dict of fields, and Conflict (R3, or a request is under way).
     """
+    access.require(actor, Permission.CHANGE_SCEP_SETTINGS)
     if start := fields.get("request_start_at"):
         # whole seconds, as forms show them: a form that is saved unchanged changes nothing
         fields["request_start_at"] = start.replace(microsecond=0)
@@ -99,6 +102,7 @@ def request_certificate(actor: Actor, device: Device, **parameters: Any) -> Issu
     What is not given takes the factory default, not the device's settings, and none of them changes (R8).
     Raises ValidationError with a dict of fields; Conflict while the timer is on (R7) or a request is open.
     """
+    access.require(actor, Permission.ADD_ISSUANCE_REQUEST)
     settings = _locked_settings(device)
     if settings.timer_enabled:
         raise Conflict(

@@ -206,6 +206,7 @@ class Device(models.Model):
         ordering = ["name"]
         verbose_name = _("Device")
         verbose_name_plural = _("Devices")
+        permissions: ClassVar = [("restart_device", "Can restart device")]
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["serial_number"],

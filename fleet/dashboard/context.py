@@ -5,11 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import HttpRequest
+from django.utils.functional import SimpleLazyObject
+from django.utils.translation import gettext
 
-from devices.access import is_administrator
+from devices.access import ADMINISTRATOR, OPERATOR, VIEWER, role
 
 
 def dashboard(request: HttpRequest) -> dict[str, Any]:
-    """`is_administrator`: whether to show the ways to change things; the server checks again."""
+    """`role`: what the person is here, in words. What to show goes by Django's `perms`; the server checks again."""
     user = getattr(request, "user", None)
-    return {"is_administrator": user is not None and is_administrator(user)}
+    if user is None or not user.is_authenticated:
+        return {}
+    words = {
+        ADMINISTRATOR: gettext("Administrator"),
+        OPERATOR: gettext("Operator: cares for devices"),
+        VIEWER: gettext("Viewer: looks, does not change"),
+    }
+    return {"role": SimpleLazyObject(lambda: words[role(user)])}

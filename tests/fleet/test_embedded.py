@@ -91,12 +91,13 @@ def test_the_data_folder_is_free_again_after_its_holder(tmp_path: Path) -> None:
 def test_a_given_password_replaces_the_drawn_one(tmp_path: Path) -> None:
     from django.contrib.auth.models import User
 
-    from devices.access import is_administrator
+    from devices.access import ADMINISTRATOR, role
 
     drawn = embedded.ensure_administrator(tmp_path, "").rsplit(" ", 1)[1]
     admin = User.objects.get(username="admin")
     assert admin.check_password(drawn)
-    assert is_administrator(admin)
+    assert role(admin) == ADMINISTRATOR
+    assert admin.groups.filter(name=ADMINISTRATOR).exists()
     told = embedded.ensure_administrator(tmp_path, "given by hand")
     assert "given by hand" not in told
     admin.refresh_from_db()

@@ -10,6 +10,7 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec
 
 from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Page, Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -18,7 +19,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
-from devices.access import require_administrator
+from devices.access import Permission, denial, may
 from devices.audit import Actor
 from devices.errors import Conflict
 from devices.models import AuditEvent, Device
@@ -33,18 +34,26 @@ def actor_of(request: HttpRequest) -> Actor:
     return Actor.of(request.user, AuditEvent.Source.DASHBOARD, request.META.get("REMOTE_ADDR"))
 
 
-def for_administrators(
-    view: Callable[Concatenate[HttpRequest, P], HttpResponse],
-) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
-    """R1: everybody else gets 403, whatever the page showed them. GET shows a form, POST sends it."""
+View = Callable[Concatenate[HttpRequest, P], HttpResponse]
 
-    @require_http_methods(["GET", "HEAD", "POST"])
-    @wraps(view)
-    def checked(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
-        require_administrator(request.user)
-        return view(request, *args, **kwargs)
 
-    return checked
+def changes(permission: Permission) -> Callable[[View[P]], View[P]]:
+    """R1: whoever lacks `permission` gets 403, whatever the page showed. GET shows a form, POST sends it.
+
+    The services ask again; this keeps people from filling in forms in vain.
+    """
+
+    def decorate(view: View[P]) -> View[P]:
+        @require_http_methods(["GET", "HEAD", "POST"])
+        @wraps(view)
+        def checked(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+            if not may(request.user, permission):
+                raise PermissionDenied(denial(permission))
+            return view(request, *args, **kwargs)
+
+        return checked
+
+    return decorate
 
 
 def device_time(device: Device) -> AbstractContextManager[None]:

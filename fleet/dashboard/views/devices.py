@@ -12,15 +12,16 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from devices import inventory
+from devices.access import Permission
 from devices.filters import DEVICE_ORDERINGS, device_queryset
 from devices.models import Device, IssuanceRequest, KeyAndCertificate
 from fleet.dashboard.filters import DeviceListFilter
 from fleet.dashboard.forms import DeviceForm
 from fleet.dashboard.views.common import (
     actor_of,
+    changes,
     delete_page,
     device_time,
-    for_administrators,
     form_page,
     page_of,
 )
@@ -82,7 +83,7 @@ def certificate(request: HttpRequest, device_id: int, key_id: int) -> HttpRespon
     return response
 
 
-@for_administrators
+@changes(Permission.ADD_DEVICE)
 def device_add(request: HttpRequest) -> HttpResponse:
     """A new device."""
     return form_page(
@@ -96,7 +97,7 @@ def device_add(request: HttpRequest) -> HttpResponse:
     )
 
 
-@for_administrators
+@changes(Permission.CHANGE_DEVICE)
 def device_edit(request: HttpRequest, device_id: int) -> HttpResponse:
     """A device's own data."""
     device = get_object_or_404(Device, pk=device_id)
@@ -111,7 +112,7 @@ def device_edit(request: HttpRequest, device_id: int) -> HttpResponse:
     )
 
 
-@for_administrators
+@changes(Permission.DELETE_DEVICE)
 def device_delete(request: HttpRequest, device_id: int) -> HttpResponse:
     """Ask, then delete."""
     device = get_object_or_404(Device, pk=device_id)

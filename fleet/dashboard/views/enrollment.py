@@ -9,20 +9,21 @@ from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
+from devices.access import Permission
 from devices.enrollment import requests
 from devices.filters import device_queryset
 from fleet.dashboard.forms import ManualRequestForm, ScepSettingsForm
 from fleet.dashboard.views.common import (
     Suspension,
     actor_of,
+    changes,
     device_time,
-    for_administrators,
     form_page,
     wants_to_suspend,
 )
 
 
-@for_administrators
+@changes(Permission.CHANGE_SCEP_SETTINGS)
 def scep_settings(request: HttpRequest, device_id: int) -> HttpResponse:
     """[Settings for Certificate Issuance Auto Request] (R9 to R15)."""
     device = get_object_or_404(device_queryset(), pk=device_id)
@@ -39,7 +40,7 @@ def scep_settings(request: HttpRequest, device_id: int) -> HttpResponse:
         )
 
 
-@for_administrators
+@changes(Permission.ADD_ISSUANCE_REQUEST)
 def manual_request(request: HttpRequest, device_id: int) -> HttpResponse:
     """[Certificate Issuance Request] (R4 to R8)."""
     device = get_object_or_404(device_queryset(), pk=device_id)

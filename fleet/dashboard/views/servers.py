@@ -12,13 +12,14 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from devices import inventory
+from devices.access import Permission
 from devices.models import DeviceGroup, ScepServer, ScepSettings
 from fleet.dashboard.forms import DeviceGroupForm, ScepServerForm
 from fleet.dashboard.views.common import (
     Suspension,
     actor_of,
+    changes,
     delete_page,
-    for_administrators,
     form_page,
     page_of,
     wants_to_suspend,
@@ -34,7 +35,7 @@ def server_list(request: HttpRequest) -> HttpResponse:
     return render(request, "dashboard/servers.html", {"page": page_of(request, servers.order_by("name"))})
 
 
-@for_administrators
+@changes(Permission.ADD_SCEP_SERVER)
 def server_add(request: HttpRequest) -> HttpResponse:
     """A new SCEP server."""
     return form_page(
@@ -47,7 +48,7 @@ def server_add(request: HttpRequest) -> HttpResponse:
     )
 
 
-@for_administrators
+@changes(Permission.CHANGE_SCEP_SERVER)
 def server_edit(request: HttpRequest, server_id: int) -> HttpResponse:
     """[Communication Settings] and allowance; R3 may refuse."""
     server = get_object_or_404(ScepServer, pk=server_id)
@@ -64,7 +65,7 @@ def server_edit(request: HttpRequest, server_id: int) -> HttpResponse:
     )
 
 
-@for_administrators
+@changes(Permission.DELETE_SCEP_SERVER)
 def server_delete(request: HttpRequest, server_id: int) -> HttpResponse:
     """Ask, then delete."""
     return delete_page(
@@ -84,7 +85,7 @@ def group_list(request: HttpRequest) -> HttpResponse:
     return render(request, "dashboard/groups.html", {"page": page_of(request, groups.order_by("name"))})
 
 
-@for_administrators
+@changes(Permission.ADD_DEVICE_GROUP)
 def group_add(request: HttpRequest) -> HttpResponse:
     """A new device group."""
     return form_page(
@@ -97,7 +98,7 @@ def group_add(request: HttpRequest) -> HttpResponse:
     )
 
 
-@for_administrators
+@changes(Permission.CHANGE_DEVICE_GROUP)
 def group_edit(request: HttpRequest, group_id: int) -> HttpResponse:
     """A device group."""
     group = get_object_or_404(DeviceGroup, pk=group_id)
@@ -111,7 +112,7 @@ def group_edit(request: HttpRequest, group_id: int) -> HttpResponse:
     )
 
 
-@for_administrators
+@changes(Permission.DELETE_DEVICE_GROUP)
 def group_delete(request: HttpRequest, group_id: int) -> HttpResponse:
     """Ask, then delete."""
     return delete_page(

@@ -1,4 +1,4 @@
-"""R1: nobody sees anything without signing in, everyone who signs in looks, administrators change."""
+"""R1: nobody sees anything without signing in, everyone who signs in looks, the roles change what is theirs."""
 
 from __future__ import annotations
 
@@ -70,6 +70,25 @@ def test_a_viewer_changes_nothing(name: str, fleet: dict[str, Any], viewer_clien
     assert AuditEvent.objects.count() == events
     assert Device.objects.filter(pk=fleet["device"].pk).exists()
     assert not IssuanceRequest.objects.exists()
+
+
+OF_OPERATORS = {"device-add", "device-edit", "group-add", "group-edit"}
+
+
+@pytest.mark.parametrize("name", sorted(CHANGING))
+def test_an_operator_cares_for_devices_and_leaves_scep_alone(
+    name: str, fleet: dict[str, Any], operator_client: Client
+) -> None:
+    expected = 200 if name in OF_OPERATORS else 403
+    assert operator_client.get(address(name, fleet)).status_code == expected
+
+
+@pytest.mark.parametrize("name", sorted(LOOKING))
+def test_an_operator_is_offered_what_an_operator_may_do(
+    name: str, fleet: dict[str, Any], operator_client: Client
+) -> None:
+    page = Document(operator_client.get(address(name, fleet)))
+    assert not page.links & {address(change, fleet) for change in CHANGING - OF_OPERATORS}
 
 
 @pytest.mark.parametrize("name", sorted(LOOKING))
