@@ -62,7 +62,8 @@ def _silent(lease: uuid.UUID, request_ids: Sequence[int]) -> bool:
 def _tick_ratio() -> dict[str, Figure]:
     from django.utils import timezone
 
-    from devices.enrollment import dispatch, doorbell
+    from devices import doorbell
+    from devices.enrollment import dispatch
 
     ring, doorbell.ring_workers = doorbell.ring_workers, _silent
     times: dict[int, list[float]] = {SMALL: [], LARGE: []}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+
 
 class Conflict(Exception):
     """HTTP 409 in the API, a message in forms.
@@ -12,3 +14,16 @@ class Conflict(Exception):
     def __init__(self, code: str, message: object) -> None:
         super().__init__(str(message))
         self.code = code
+
+
+def sentences(error: Exception) -> str:
+    """What a service's refusal says, in one paragraph, each message with the field that it is about."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    if not hasattr(error, "error_dict"):
+        return " ".join(error.messages)
+    return " ".join(
+        message if name == NON_FIELD_ERRORS else f"{name}: {message}"
+        for name, messages in error.message_dict.items()
+        for message in messages
+    )

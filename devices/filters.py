@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from typing import Any
+
 import django_filters
+from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 
@@ -83,3 +87,36 @@ class DeviceFilter(django_filters.FilterSet):
         return (
             queryset.filter(Device.EXPIRES_UNRENEWED) if value else queryset.exclude(Device.EXPIRES_UNRENEWED)
         )
+
+
+def select_devices(
+    *, ids: Collection[int] | None = None, query: Mapping[str, Any] | None = None
+) -> QuerySet[Device]:
+    """Devices for an action over many: by `ids`, or everything that the filter `query` finds, by name.
+
+    Raises ValidationError with a dict of fields: for both or none of the two, for ids that do not exist, and for
+    a query that the list would refuse, unknown names included.
+    """
+    if (ids is None) == (query is None):
+        raise ValidationError({"devices": _("Select devices either by their ids or by a filter.")})
+    devices = device_queryset().order_by("name", "pk")
+    if ids is not None:
+        found = devices.filter(pk__in=set(ids))
+        if missing := set(ids) - set(found.values_list("pk", flat=True)):
+            shown = ", ".join(map(str, sorted(missing)[:10])) + (", …" if len(missing) > 10 else "")
+            raise ValidationError({"devices": _("There is no device with the id %(ids)s.") % {"ids": shown}})
+        return found
+    known = DeviceFilter.base_filters
+    if unknown := sorted(set(query or {}) - set(known)):
+        raise ValidationError(
+            {
+                "filter": _("There is no filter %(unknown)s. Known are: %(known)s.")
+                % {"unknown": ", ".join(unknown), "known": ", ".join(known)}
+            }
+        )
+    matching = DeviceFilter(dict(query or {}), devices)
+    if not matching.is_valid():
+        raise ValidationError(
+            {"filter": [f"{name}: {' '.join(texts)}" for name, texts in matching.errors.items()]}
+        )
+    return matching.qs

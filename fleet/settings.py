@@ -188,6 +188,11 @@ CELERY_BEAT_SCHEDULE = {
         # after an outage one tick does the work of all that were missed
         "options": {"expires": max(10.0, 5 * DISPATCH_TICK_SECONDS)},
     },
+    "claim-due-jobs": {
+        "task": "devices.tasks.claim_due_jobs",
+        "schedule": DISPATCH_TICK_SECONDS,
+        "options": {"expires": max(10.0, 5 * DISPATCH_TICK_SECONDS)},
+    },
 }
 
 _JSON_LOGS = ENV.log_format == "json" or (ENV.log_format == "auto" and not sys.stderr.isatty())

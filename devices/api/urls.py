@@ -6,7 +6,7 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.routers import SimpleRouter
 
-from devices.api import views
+from devices.api import jobs, views
 
 app_name = "api"
 
@@ -14,10 +14,14 @@ router = SimpleRouter()
 router.register("scep-servers", views.ScepServerViewSet, basename="scep-server")
 router.register("device-groups", views.DeviceGroupViewSet, basename="device-group")
 router.register("devices", views.DeviceViewSet, basename="device")
+router.register("jobs", jobs.JobViewSet, basename="job")
 
 of_device = SimpleRouter()
 of_device.register("issuance-requests", views.IssuanceRequestViewSet, basename="issuance-request")
 of_device.register("keys", views.KeyViewSet, basename="key")
+
+of_job = SimpleRouter()
+of_job.register("items", jobs.JobItemViewSet, basename="job-item")
 
 urlpatterns = [
     path("auth/token/", views.TokenView.as_view(), name="token"),
@@ -26,4 +30,5 @@ urlpatterns = [
     path("", include(router.urls)),
     path("devices/<int:device_id>/scep-settings/", views.ScepSettingsView.as_view(), name="scep-settings"),
     path("devices/<int:device_id>/", include(of_device.urls)),
+    path("jobs/<int:job_id>/", include(of_job.urls)),
 ]

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db import transaction
 
-from devices.enrollment import doorbell
+from devices import doorbell
 from devices.enrollment.log import OPEN
 from devices.models import IssuanceRequest, ScepServer
 

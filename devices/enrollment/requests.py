@@ -8,6 +8,7 @@ PermissionDenied when `actor` may not (R1).
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -15,10 +16,10 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from devices import access, audit
+from devices import access, audit, doorbell
 from devices.access import Permission
 from devices.audit import Actor
-from devices.enrollment import doorbell, log
+from devices.enrollment import log
 from devices.errors import Conflict
 from devices.models import PARAMETER_FIELDS, Device, IssuanceRequest, ScepSettings, summary
 from devices.models.choices import TriggerChoices
@@ -96,10 +97,13 @@ def save_settings(
 
 
 @transaction.atomic
-def request_certificate(actor: Actor, device: Device, **parameters: Any) -> IssuanceRequest:
+def request_certificate(
+    actor: Actor, device: Device, *, ring: bool = True, **parameters: Any
+) -> IssuanceRequest:
     """Send a manual request with `parameters`: PARAMETER_FIELDS and `challenge_password` (R4).
 
     What is not given takes the factory default, not the device's settings, and none of them changes (R8).
+    Without `ring` it waits for the next tick: for many at once.
     Raises ValidationError with a dict of fields; Conflict while the timer is on (R7) or a request is open.
     """
     access.require(actor, Permission.ADD_ISSUANCE_REQUEST)
@@ -133,8 +137,24 @@ def request_certificate(actor: Actor, device: Device, **parameters: Any) -> Issu
         {name: getattr(request, name) for name in PARAMETER_FIELDS},
         at=now,
     )
-    transaction.on_commit(doorbell.ring_dispatcher)
+    if ring:
+        transaction.on_commit(doorbell.ring_dispatcher)
     return request
+
+
+def check_parameters(parameters: Mapping[str, Any]) -> None:
+    """Raise ValidationError with a dict of fields for parameters that no device could take (R4)."""
+    request = IssuanceRequest()
+    _assign(request, dict(parameters), PARAMETER_FIELDS)
+    others = {field.name for field in request._meta.fields} - {*PARAMETER_FIELDS}
+    errors: dict[str, Any] = {}
+    try:
+        request.clean_fields(exclude=others)
+    except ValidationError as error:
+        errors |= error.error_dict
+    errors |= _destination_problems(request)
+    if errors:
+        raise ValidationError(errors)
 
 
 def _locked_settings(device: Device) -> ScepSettings:
@@ -173,17 +193,27 @@ def _check(target: KeyAndCertificateParameters, device: Device, problems: dict[s
     except ValidationError as error:
         errors |= error.error_dict
     errors |= problems
-    if target.key_use == KeyUse.IPSEC:
-        if not target.ipsec_destination:
-            errors["ipsec_destination"] = _("Choose the IPSec destination that will use the key.")
-        elif target.ipsec_destination not in device.ipsec_destinations:
-            errors["ipsec_destination"] = _(
-                "“%(name)s” is not one of the device's IPSec destinations (%(known)s)."
-            ) % {"name": target.ipsec_destination, "known": ", ".join(device.ipsec_destinations) or _("none")}
-    elif target.ipsec_destination:
-        errors["ipsec_destination"] = _("Only a key whose use is [IPSec] has an IPSec destination.")
+    errors |= _destination_problems(target, device)
     if errors:
         raise ValidationError(errors)
+
+
+def _destination_problems(
+    target: KeyAndCertificateParameters, device: Device | None = None
+) -> dict[str, str]:
+    """What is wrong with [Key Use Location] and the IPSec destination (R6); without a device, for any device."""
+    if target.key_use != KeyUse.IPSEC:
+        if not target.ipsec_destination:
+            return {}
+        return {"ipsec_destination": _("Only a key whose use is [IPSec] has an IPSec destination.")}
+    if not target.ipsec_destination:
+        return {"ipsec_destination": _("Choose the IPSec destination that will use the key.")}
+    if device is None or target.ipsec_destination in device.ipsec_destinations:
+        return {}
+    return {
+        "ipsec_destination": _("“%(name)s” is not one of the device's IPSec destinations (%(known)s).")
+        % {"name": target.ipsec_destination, "known": ", ".join(device.ipsec_destinations) or _("none")}
+    }
 
 
 def _name_problems(target: KeyAndCertificateParameters, device: Device) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from devices.models.audit import AuditEvent
 from devices.models.device import Device, DeviceGroup, ScepServer
 from devices.models.issuance import LOG_LINES, IssuanceRequest
+from devices.models.job import Job, JobItem
 from devices.models.keystore import KeyAndCertificate
 from devices.models.parameters import PARAMETER_FIELDS, KeyAndCertificateParameters
 from devices.models.scep_settings import ScepSettings
@@ -14,6 +15,8 @@ __all__ = [
     "Device",
     "DeviceGroup",
     "IssuanceRequest",
+    "Job",
+    "JobItem",
     "KeyAndCertificate",
     "KeyAndCertificateParameters",
     "ScepServer",

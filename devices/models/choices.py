@@ -66,3 +66,27 @@ class TriggerChoices(models.TextChoices):
     MANUAL = "manual", _("Manual")
     TIMER = "timer", _("Timer")
     PERIODIC = "periodic", _("Periodic")
+
+
+class JobKindChoices(models.TextChoices):
+    """What a job does to each of its devices; devices/jobs/kinds.py says how."""
+
+    MANUAL_REQUEST = "manual_request", _("Certificate Issuance Request")
+
+
+class JobStateChoices(models.TextChoices):
+    """Where a job stands."""
+
+    WAITING = "waiting", _("Waiting")
+    RUNNING = "running", _("Running")
+    FINISHED = "finished", _("Finished")
+    CANCELED = "canceled", _("Canceled")
+
+
+class JobItemStateChoices(models.TextChoices):
+    """What came of a job for one device."""
+
+    WAITING = "waiting", _("Waiting")
+    DONE = "done", _("Done")
+    REFUSED = "refused", _("Refused")
+    CANCELED = "canceled", _("Canceled")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from devices.enrollment import doorbell
+from devices import doorbell
 from scep.authority import Authority
 from scep.responder import Responder
 from scep.server import serving

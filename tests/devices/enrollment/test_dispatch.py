@@ -14,8 +14,9 @@ from django.conf import settings
 from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
 
+from devices import doorbell
 from devices.audit import SYSTEM
-from devices.enrollment import dispatch, doorbell, requests
+from devices.enrollment import dispatch, requests
 from devices.models import IssuanceRequest
 from fleet.celery import app
 from tests.devices.factories import START, make_device, make_server, make_timed_device

@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 _DISPATCH = "devices.tasks.dispatch_due"
 _ADVANCE = "devices.tasks.advance_requests"
+_JOBS = "devices.tasks.claim_due_jobs"
+_ADVANCE_JOB = "devices.tasks.advance_job"
 
 
 def ring_dispatcher() -> bool:
@@ -29,6 +31,16 @@ def ring_workers(lease: UUID, request_ids: Sequence[int]) -> bool:
     False when the broker cannot be reached. A task's arguments are numbers and the lease; never a secret.
     """
     return _ring(_ADVANCE, [str(lease), list(request_ids)])
+
+
+def ring_jobs() -> bool:
+    """Have somebody look for due jobs now instead of at the next tick."""
+    return _ring(_JOBS, [])
+
+
+def ring_job(job_id: int, lease: UUID) -> bool:
+    """Have a worker go on with the job claimed under `lease`; False when the broker cannot be reached."""
+    return _ring(_ADVANCE_JOB, [job_id, str(lease)])
 
 
 def _ring(task: str, args: list[object]) -> bool:

@@ -1,0 +1,96 @@
+"""Starting, canceling and ending jobs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import Count, Q
+from django.utils import timezone, translation
+from django.utils.translation import gettext as _
+
+from devices import access, audit, doorbell, secrets
+from devices.audit import Actor
+from devices.errors import Conflict
+from devices.jobs.kinds import KINDS
+from devices.models import Device, Job, JobItem
+from devices.models.choices import JobItemStateChoices, JobKindChoices, JobStateChoices
+
+Selected = tuple[Device, Mapping[str, Any]]
+"""A device, and parameters that count for it alone."""
+
+
+@transaction.atomic
+def start(
+    actor: Actor, kind: JobKindChoices, devices: Iterable[Device | Selected], parameters: Mapping[str, Any]
+) -> Job:
+    """A job that does `kind` with `parameters` to each of `devices`; workers are rung for it.
+
+    Raises PermissionDenied, and ValidationError with a dict of fields for parameters that no device could take,
+    or when `devices` is empty.
+    """
+    definition = KINDS[kind]
+    access.require(actor, definition.permission)
+    definition.check(parameters)
+    secret = {name: value for name, value in parameters.items() if name in definition.secret and value}
+    plain = {name: value for name, value in parameters.items() if name not in definition.secret}
+    now = timezone.now()
+    job = Job.objects.create(
+        kind=kind,
+        actor=actor.user,
+        actor_name=actor.name,
+        source=actor.source,
+        address=actor.address,
+        parameters=plain,
+        secrets_encrypted=secrets.encrypt(json.dumps(secret).encode()) if secret else None,
+        language=translation.get_language() or "en",
+        created_at=now,
+        next_action_at=now,
+    )
+    pairs = (entry if isinstance(entry, tuple) else (entry, {}) for entry in devices)
+    items = [
+        JobItem(job=job, position=position, device=device, device_name=device.name, parameters=dict(own))
+        for position, (device, own) in enumerate(pairs)
+    ]
+    if not items:
+        raise ValidationError({"devices": _("No device is selected.")})
+    JobItem.objects.bulk_create(items, batch_size=1000)
+    job.total = len(items)
+    job.save(update_fields=["total"])
+    audit.record(actor, "job.create", job, {"kind": job.kind, "devices": job.total, **plain}, at=now)
+    transaction.on_commit(doorbell.ring_jobs)
+    return job
+
+
+@transaction.atomic
+def cancel(actor: Actor, job: Job) -> Job:
+    """Leave the devices that wait alone; what was done stays done. Raises PermissionDenied and Conflict."""
+    access.require(actor, KINDS[job.kind].permission)
+    locked = Job.objects.select_for_update().get(pk=job.pk)
+    if not locked.is_open:
+        raise Conflict("job_ended", _("The job has ended already."))
+    left = locked.items.filter(state=JobItemStateChoices.WAITING).update(state=JobItemStateChoices.CANCELED)
+    end(locked, JobStateChoices.CANCELED, timezone.now())
+    audit.record(actor, "job.cancel", locked, {"done": locked.done, "canceled": left})
+    return locked
+
+
+def end(job: Job, state: JobStateChoices, now: datetime) -> None:
+    """Close `job`, which the caller's transaction holds: counted, and its secrets gone."""
+    job.done, job.refused = counts(job)
+    job.state, job.completed_at = state, now
+    job.next_action_at = job.lease = job.secrets_encrypted = None
+    job.save()
+
+
+def counts(job: Job) -> tuple[int, int]:
+    """How many of the job's devices are done, and how many were refused."""
+    found = JobItem.objects.filter(job=job).aggregate(
+        done=Count("pk", filter=Q(state=JobItemStateChoices.DONE)),
+        refused=Count("pk", filter=Q(state=JobItemStateChoices.REFUSED)),
+    )
+    return found["done"], found["refused"]
