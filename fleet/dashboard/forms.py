@@ -207,9 +207,14 @@ class ParametersForm(ServiceForm):
         ),
     )
 
-    def __init__(self, data: Any = None, *, device: Device, instance: Any = None) -> None:
+    def __init__(self, data: Any = None, *, device: Device | None, instance: Any = None) -> None:
         super().__init__(data, instance=instance)
-        self.device = device
+        if device is None:
+            self._for_many()
+        else:
+            self._for_one(device)
+
+    def _for_one(self, device: Device) -> None:
         destination = self.fields["ipsec_destination"]
         if isinstance(destination, forms.ChoiceField):
             destination.choices = [("", "---------"), *((name, name) for name in device.ipsec_destinations)]
@@ -220,6 +225,20 @@ class ParametersForm(ServiceForm):
         )
         self.fields["common_name"].widget.attrs["placeholder"] = device.host
         self.fields["key_use"].help_text = self._functions_off(device)
+
+    def _for_many(self) -> None:
+        """Each of the devices takes its own address, and has its own destinations and functions."""
+        del self.fields["common_name"]
+        self.fields["ipsec_destination"] = forms.CharField(
+            label=_("IPSec destination"),
+            required=False,
+            max_length=100,
+            help_text=gettext("For a key whose use is IPSec. Refused where a device does not have it."),
+            widget=forms.TextInput(attrs={"class": "form-control"}),
+        )
+        self.fields["key_use"].help_text = gettext(
+            "Anything but None assigns the new key to that function, also where it is off; it is not switched on."
+        )
 
     @staticmethod
     def _functions_off(device: Device) -> str:

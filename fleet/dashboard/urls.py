@@ -7,7 +7,7 @@ from django.contrib.auth.views import LogoutView
 from django.urls import path
 from django.views.i18n import set_language
 
-from fleet.dashboard.views import devices, enrollment, servers, sign_in, start
+from fleet.dashboard.views import devices, enrollment, jobs, servers, sign_in, start
 
 urlpatterns = [
     path("sign-in/", sign_in.SignInView.as_view(), name="sign-in"),
@@ -16,6 +16,7 @@ urlpatterns = [
     path("", start.start, name="start"),
     path("overview/", start.overview, name="overview"),
     path("devices/", devices.device_list, name="device-list"),
+    path("devices/request/", jobs.manual_requests, name="manual-requests"),
     path("devices/add/", devices.device_add, name="device-add"),
     path("devices/<int:device_id>/", devices.device_detail, name="device-detail"),
     path("devices/<int:device_id>/state/", devices.device_state, name="device-state"),
@@ -24,6 +25,10 @@ urlpatterns = [
     path("devices/<int:device_id>/settings/", enrollment.scep_settings, name="device-settings"),
     path("devices/<int:device_id>/request/", enrollment.manual_request, name="device-request"),
     path("devices/<int:device_id>/keys/<int:key_id>.pem", devices.certificate, name="certificate"),
+    path("jobs/", jobs.job_list, name="job-list"),
+    path("jobs/<int:job_id>/", jobs.job_detail, name="job-detail"),
+    path("jobs/<int:job_id>/state/", jobs.job_state, name="job-state"),
+    path("jobs/<int:job_id>/cancel/", jobs.job_cancel, name="job-cancel"),
     path("scep-servers/", servers.server_list, name="server-list"),
     path("scep-servers/add/", servers.server_add, name="server-add"),
     path("scep-servers/<int:server_id>/edit/", servers.server_edit, name="server-edit"),

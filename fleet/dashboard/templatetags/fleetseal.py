@@ -12,7 +12,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 
-from devices.models.choices import StatusChoices
+from devices.models.choices import JobItemStateChoices, JobStateChoices, StatusChoices
 
 register = template.Library()
 
@@ -24,19 +24,52 @@ COLORS = {
 }
 
 
+JOB_COLORS = {
+    JobStateChoices.WAITING: "blue",
+    JobStateChoices.RUNNING: "yellow",
+    JobStateChoices.FINISHED: "green",
+    JobStateChoices.CANCELED: "secondary",
+}
+
+JOB_ITEM_COLORS = {
+    JobItemStateChoices.WAITING: "blue",
+    JobItemStateChoices.DONE: "green",
+    JobItemStateChoices.REFUSED: "red",
+    JobItemStateChoices.CANCELED: "secondary",
+}
+
+
+def badge(label: object, color: str, *, moving: bool = False) -> SafeString:
+    """Words behind a colored dot; the words carry the meaning."""
+    return format_html(
+        '<span class="status status-{}"><span class="status-dot{}" aria-hidden="true"></span>{}</span>',
+        color,
+        " status-dot-animated" if moving else "",
+        label,
+    )
+
+
 @register.filter
 def status_badge(status: str) -> SafeString:
-    """The manual's [Status] with a colored dot; the words carry the meaning."""
+    """The manual's [Status]."""
     if not status:
         return format_html('<span class="text-secondary">{}</span>', gettext("No request yet"))
     choice = StatusChoices(status)
-    moving = " status-dot-animated" if choice is StatusChoices.PROCESSING else ""
-    return format_html(
-        '<span class="status status-{}"><span class="status-dot{}" aria-hidden="true"></span>{}</span>',
-        COLORS[choice],
-        moving,
-        choice.label,
-    )
+    return badge(choice.label, COLORS[choice], moving=choice is StatusChoices.PROCESSING)
+
+
+@register.filter
+def job_badge(state: str) -> SafeString:
+    """Where a job stands."""
+    choice = JobStateChoices(state)
+    return badge(choice.label, JOB_COLORS[choice], moving=choice is JobStateChoices.RUNNING)
+
+
+@register.filter
+def job_item_badge(state: str) -> SafeString:
+    """What came of a job for one device."""
+    choice = JobItemStateChoices(state)
+    return badge(choice.label, JOB_ITEM_COLORS[choice])
 
 
 @register.filter

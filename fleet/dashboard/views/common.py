@@ -121,17 +121,39 @@ def delete_page(
     request: HttpRequest, thing: Any, service: Callable[..., None], *, question: str, back: str, then: str
 ) -> HttpResponse:
     """Ask, then delete by `service`; a refusal is shown on the page."""
+    name = str(thing)
+    return confirm_page(
+        request,
+        lambda: service(actor_of(request), thing),
+        title=_("Delete %(name)s") % {"name": name},
+        question=question,
+        submit=_("Delete"),
+        back=back,
+        done=_("%(name)s was deleted.") % {"name": name},
+        then=then,
+    )
+
+
+def confirm_page(
+    request: HttpRequest,
+    service: Callable[[], object],
+    *,
+    title: str,
+    question: str,
+    submit: str,
+    back: str,
+    done: str,
+    then: str,
+) -> HttpResponse:
+    """Ask `question`, then call `service` and go on to `then`; a refusal is shown on the page."""
     problem = ""
     if request.method == "POST":
-        name = str(thing)
         try:
-            service(actor_of(request), thing)
+            service()
         except Conflict as conflict:
             problem = str(conflict)
         else:
-            messages.success(request, _("%(name)s was deleted.") % {"name": name})
+            messages.success(request, done)
             return redirect(then)
-    context = {"title": _("Delete %(name)s") % {"name": thing}, "question": question, "back": back}
-    return render(
-        request, "dashboard/delete.html", context | {"problem": problem}, status=409 if problem else 200
-    )
+    context = {"title": title, "question": question, "submit": submit, "back": back, "problem": problem}
+    return render(request, "dashboard/confirm.html", context, status=409 if problem else 200)

@@ -17,6 +17,7 @@ from devices.filters import DEVICE_ORDERINGS, device_queryset
 from devices.models import Device, IssuanceRequest, KeyAndCertificate
 from fleet.dashboard.filters import DeviceListFilter
 from fleet.dashboard.forms import DeviceForm
+from fleet.dashboard.selection import filter_query
 from fleet.dashboard.views.common import (
     actor_of,
     changes,
@@ -39,6 +40,7 @@ def device_list(request: HttpRequest) -> HttpResponse:
         "filter": found,
         "ordering": ordering,
         "page": page_of(request, devices.order_by(ordering, "pk")),
+        "filter_query": filter_query(request),
         "is_filtered": any(found.form.cleaned_data.values()) if found.is_valid() else True,
     }
     # going back in the browser asks by htmx too, and for the whole page

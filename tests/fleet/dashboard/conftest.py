@@ -12,7 +12,9 @@ from django.utils import timezone, translation
 
 from devices import inventory
 from devices.audit import SYSTEM
+from devices.jobs import service as jobs
 from devices.models import Device, IssuanceRequest, KeyAndCertificate, summary
+from devices.models.choices import JobKindChoices
 from tests.devices.factories import CHALLENGE, make_device, make_server
 
 
@@ -60,7 +62,7 @@ def _language_of_the_site() -> Iterator[None]:
 
 @pytest.fixture
 def fleet() -> dict[str, Any]:
-    """One device with a stored challenge password and a key, its server and its group in Tokyo."""
+    """One device with a stored challenge password and a key, its server, its group in Tokyo, and a job that waits."""
     server = make_server()
     group = inventory.create_group(SYSTEM, name="Head office", time_zone="Asia/Tokyo")
     device = make_device(
@@ -70,7 +72,8 @@ def fleet() -> dict[str, Any]:
         settings={"challenge_password": CHALLENGE},
     )
     device = Device.objects.select_related("group", "scep_settings__server").get(pk=device.pk)
-    return {"device": device, "server": server, "group": group, "key": make_key(device)}
+    job = jobs.start(SYSTEM, JobKindChoices.MANUAL_REQUEST, [device], {"organization": "Example"})
+    return {"device": device, "server": server, "group": group, "key": make_key(device), "job": job}
 
 
 def pytest_collection_finish() -> None:

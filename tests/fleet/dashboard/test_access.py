@@ -24,6 +24,8 @@ CHANGING = {
     "device-delete",
     "device-settings",
     "device-request",
+    "manual-requests",
+    "job-cancel",
     "server-add",
     "server-edit",
     "server-delete",
@@ -31,7 +33,12 @@ CHANGING = {
     "group-edit",
     "group-delete",
 }
-LOOKING = {"start", "overview", "device-list", "device-detail", "device-state", "server-list", "group-list"}
+LOOKING = {
+    *("start", "overview", "device-list", "device-detail", "device-state", "server-list", "group-list"),
+    *("job-list", "job-detail", "job-state"),
+}
+SELECTED = {"manual-requests"}
+"""Pages about the devices that the query names."""
 
 
 @pytest.fixture
@@ -45,7 +52,8 @@ def address(name: str, fleet: dict[str, Any]) -> str:
     (pattern,) = [pattern for pattern in urlpatterns if pattern.name == name]
     wanted = pattern.pattern.converters
     arguments = {f"{kind}_id": thing.pk for kind, thing in fleet.items()}
-    return reverse(name, kwargs={argument: arguments[argument] for argument in wanted})
+    query = f"?device={fleet['device'].pk}" if name in SELECTED else ""
+    return reverse(name, kwargs={argument: arguments[argument] for argument in wanted}) + query
 
 
 def test_every_page_is_accounted_for() -> None:

@@ -15,6 +15,7 @@
 
   for (const element of document.querySelectorAll("[data-refresh-seconds]")) {
     const refresh = function () {
+      if (element.querySelector("[data-ended]")) return;
       if (document.visibilityState === "visible" && !isReading(element)) htmx.trigger(element, "refresh");
     };
     setInterval(refresh, 1000 * Number(element.dataset.refreshSeconds));
