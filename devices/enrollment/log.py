@@ -9,7 +9,7 @@ from django.db.models import Max
 from devices.models import LOG_LINES, IssuanceRequest, KeyAndCertificate, ScepSettings
 from devices.models.choices import StateChoices, TriggerChoices
 from devices.rules.lifecycle import OPEN_STATES, State
-from devices.rules.schedule import Period, next_period
+from devices.rules.schedule import next_period
 
 OPEN = sorted(state.value for state in OPEN_STATES)
 """Values of `IssuanceRequest.state` of which a device has at most one."""
@@ -83,6 +83,6 @@ def next_period_after(ended: IssuanceRequest, settings: ScepSettings) -> datetim
         ended_at=ended.completed_at,
         request_at=ended.request_at,
         successful=ended.state == State.SUCCESSFUL,
-        period=Period(settings.request_interval_days, settings.renew_at_percent, settings.renew_days_before),
+        period=settings.period,
         validity=(key.not_before, key.not_after) if key else None,
     )

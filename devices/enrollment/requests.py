@@ -8,7 +8,8 @@ PermissionDenied when `actor` may not (R1).
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -30,6 +31,9 @@ from devices.rules.keys import KeyUse
 _PERIOD_FIELDS = frozenset({"request_interval_days", "renew_at_percent", "renew_days_before"})
 """What the time of the next periodic request depends on."""
 
+LONGEST_LATE_START = timedelta(hours=1)
+"""A start that passed less long ago was meant for now: somebody took a while over the form."""
+
 SETTINGS_FIELDS = (
     "server",
     "timer_enabled",
@@ -49,13 +53,14 @@ SETTINGS_FIELDS = (
 
 @transaction.atomic
 def save_settings(
-    actor: Actor, device: Device, *, suspend_timers: bool = False, **fields: Any
+    actor: Actor, device: Device, *, suspend_timers: bool = False, now: datetime | None = None, **fields: Any
 ) -> ScepSettings:
     """Change any of SETTINGS_FIELDS and `challenge_password` (text; the empty one removes it).
 
     Switching the timer on draws R10's offset and schedules the request; a changed [Request Start
     Date/Time] or [Auto Adjust ...] draws anew. Switching it off removes the scheduled request. With
-    `suspend_timers` the SCEP server changes under a timer that is on, which keeps its schedule (R3).
+    `suspend_timers` the SCEP server changes under a timer that is on, which keeps its schedule (R3). `now` is
+    the present unless given.
     Raises ValidationError with a dict of fields, and Conflict (R3, or a request is under way).
     """
     access.require(actor, Permission.CHANGE_SCEP_SETTINGS)
@@ -82,7 +87,7 @@ def save_settings(
         if current and not log.is_scheduled(current):
             raise _request_open()
         facts["suspended_timers"] = 1
-    _check(settings, device, _timer_problems(settings, device))
+    _check(settings, device, _timer_problems(settings, device, changes, now or timezone.now()))
     _apply_timer(settings, changes)
     settings.save()
     _sync_scheduled(settings, changes)
@@ -228,7 +233,9 @@ def _name_problems(target: KeyAndCertificateParameters, device: Device) -> dict[
     }
 
 
-def _timer_problems(settings: ScepSettings, device: Device) -> dict[str, str]:
+def _timer_problems(
+    settings: ScepSettings, device: Device, changes: Collection[str], now: datetime
+) -> dict[str, str]:
     if not settings.timer_enabled:
         return {}
     problems = _name_problems(settings, device)
@@ -237,6 +244,14 @@ def _timer_problems(settings: ScepSettings, device: Device) -> dict[str, str]:
     if settings.request_start_at is None:
         problems["request_start_at"] = _(
             "Enter the [Request Start Date/Time] before you switch the timer on."
+        )
+    elif (
+        not {"timer_enabled", "request_start_at"}.isdisjoint(changes)
+        and not schedule.repeats(settings.period)
+        and settings.request_start_at <= now - LONGEST_LATE_START
+    ):
+        problems["request_start_at"] = _(
+            "This start is in the past, and nothing follows it: enter a later one, or switch periodic requests on."
         )
     return problems
 

@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from devices.models.device import Device, ScepServer
 from devices.models.parameters import KeyAndCertificateParameters
+from devices.rules.schedule import Period
 
 
 class ScepSettings(KeyAndCertificateParameters):
@@ -105,6 +106,11 @@ class ScepSettings(KeyAndCertificateParameters):
                 fields=["server"], condition=models.Q(timer_enabled=True), name="scep_settings_timers_on"
             )
         ]
+
+    @property
+    def period(self) -> Period:
+        """When requests are sent again (R12)."""
+        return Period(self.request_interval_days, self.renew_at_percent, self.renew_days_before)
 
     def __str__(self) -> str:
         return f"SCEP settings of {self.device_id}"

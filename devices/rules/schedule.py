@@ -40,6 +40,11 @@ class Period:
     renew_days_before: int | None = None
 
 
+def repeats(period: Period) -> bool:
+    """True when anything follows the first request."""
+    return period != Period()
+
+
 SHORTEST_RETRY = timedelta(hours=1)
 LONGEST_RETRY = timedelta(days=7)
 """Between these a renewal that failed is tried again."""

@@ -11,8 +11,8 @@ from devices.audit import SYSTEM
 from devices.enrollment import requests
 from devices.models import Device, KeyAndCertificate, ScepServer
 
-START = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
-"""A [Request Start Date/Time] in the past of every clock that runs these tests."""
+START = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=30)
+"""A [Request Start Date/Time] that has just passed: what starts then is due at once."""
 
 CHALLENGE = "opensesame-8894"
 

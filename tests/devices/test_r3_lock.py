@@ -14,7 +14,7 @@ from devices.audit import Actor
 from devices.enrollment import requests
 from devices.errors import Conflict
 from devices.models import AuditEvent, Device, IssuanceRequest, ScepServer, ScepSettings
-from tests.devices.api.conftest import client_of
+from tests.devices.conftest import client_of
 from tests.devices.enrollment.test_requests import put_under_way
 from tests.devices.factories import START, make_server, make_timed_device
 

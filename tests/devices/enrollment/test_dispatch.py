@@ -77,7 +77,7 @@ class TestDispatch:
     def test_the_longest_due_come_first(self, bell: Bell) -> None:
         server = make_server(max_requests_at_once=1)
         make_timed_device(server)
-        longest = make_timed_device(server, request_start_at=START - timedelta(days=1))
+        longest = make_timed_device(server, request_start_at=START - timedelta(minutes=1))
         dispatch.dispatch_due(LATER)
         assert bell.ids == [IssuanceRequest.objects.get(device=longest).pk]
 
