@@ -1,4 +1,4 @@
-"""One filter set over devices: for the dashboard, the API and exports."""
+"""One filter set over devices, and one over the audit trail: for the dashboard, the API and exports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 
-from devices.models import Device, DeviceGroup, ScepServer
+from devices.models import AuditEvent, Device, DeviceGroup, ScepServer
 from devices.models.choices import StatusChoices
 
 NO_STATUS = "none"
@@ -87,6 +87,26 @@ class DeviceFilter(django_filters.FilterSet):
         return (
             queryset.filter(Device.EXPIRES_UNRENEWED) if value else queryset.exclude(Device.EXPIRES_UNRENEWED)
         )
+
+
+class AuditEventFilter(django_filters.FilterSet):
+    """Narrows the audit trail down."""
+
+    device = django_filters.NumberFilter(method="filter_device", label=_("Device"))
+    actor = django_filters.CharFilter(field_name="actor_name", label=_("Who"))
+    action = django_filters.CharFilter(field_name="action", lookup_expr="startswith", label=_("Action"))
+    what = django_filters.CharFilter(field_name="target_name", lookup_expr="icontains", label=_("What"))
+    source = django_filters.ChoiceFilter(choices=AuditEvent.Source.choices, label=_("From"))
+    since = django_filters.IsoDateTimeFilter(field_name="at", lookup_expr="gte", label=_("Since"))
+    until = django_filters.IsoDateTimeFilter(field_name="at", lookup_expr="lt", label=_("Until"))
+
+    class Meta:
+        model = AuditEvent
+        fields: list[str] = []
+
+    def filter_device(self, queryset: QuerySet[AuditEvent], _name: str, value: Any) -> QuerySet[AuditEvent]:
+        """Everything about one device, by its id; also after it was deleted."""
+        return queryset.filter(target_type=Device._meta.model_name, target_id=value)
 
 
 def select_devices(

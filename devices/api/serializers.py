@@ -11,6 +11,7 @@ from devices.enrollment.requests import SETTINGS_FIELDS
 from devices.inventory import DEVICE_FIELDS, GROUP_FIELDS, SERVER_FIELDS
 from devices.models import (
     PARAMETER_FIELDS,
+    AuditEvent,
     Device,
     DeviceGroup,
     IssuanceRequest,
@@ -141,6 +142,17 @@ class KeySerializer(serializers.ModelSerializer[KeyAndCertificate]):
             "verified_at",
             "certificate",
             "chain",
+        )
+
+
+class AuditEventSerializer(serializers.ModelSerializer[AuditEvent]):
+    """Who did what to what, when, from where; `changes` holds `{field: [old, new]}` and other facts."""
+
+    class Meta:
+        model = AuditEvent
+        fields = (
+            *("id", "at", "actor_name", "source", "address", "action"),
+            *("target_type", "target_id", "target_name", "changes"),
         )
 
 

@@ -14,6 +14,7 @@ router = SimpleRouter()
 router.register("scep-servers", views.ScepServerViewSet, basename="scep-server")
 router.register("device-groups", views.DeviceGroupViewSet, basename="device-group")
 router.register("devices", views.DeviceViewSet, basename="device")
+router.register("audit-events", views.AuditEventViewSet, basename="audit-event")
 router.register("jobs", jobs.JobViewSet, basename="job")
 
 of_device = SimpleRouter()

@@ -23,6 +23,7 @@ from rest_framework.views import APIView
 from devices import inventory
 from devices.access import Permission
 from devices.api.serializers import (
+    AuditEventSerializer,
     CredentialsSerializer,
     DeviceGroupSerializer,
     DeviceSerializer,
@@ -33,7 +34,7 @@ from devices.api.serializers import (
 )
 from devices.audit import Actor
 from devices.enrollment import requests
-from devices.filters import DeviceFilter, device_queryset
+from devices.filters import AuditEventFilter, DeviceFilter, device_queryset
 from devices.models import (
     AuditEvent,
     Device,
@@ -192,6 +193,17 @@ class ScepSettingsView(APIView):
 
     def _response(self, settings: ScepSettings) -> Response:
         return Response(ScepSettingsSerializer(settings).data)
+
+
+class AuditEventViewSet(
+    mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[AuditEvent]
+):
+    """The audit trail: append-only, newest first."""
+
+    queryset = AuditEvent.objects.all()
+    serializer_class = AuditEventSerializer
+    filterset_class = AuditEventFilter
+    orderings = ("-id",)
 
 
 class OfDeviceViewSet(viewsets.GenericViewSet[Any]):

@@ -7,7 +7,7 @@ from django.contrib.auth.views import LogoutView
 from django.urls import path
 from django.views.i18n import set_language
 
-from fleet.dashboard.views import devices, enrollment, jobs, servers, sign_in, start
+from fleet.dashboard.views import audit, devices, enrollment, jobs, servers, sign_in, start
 
 urlpatterns = [
     path("sign-in/", sign_in.SignInView.as_view(), name="sign-in"),
@@ -25,6 +25,7 @@ urlpatterns = [
     path("devices/<int:device_id>/settings/", enrollment.scep_settings, name="device-settings"),
     path("devices/<int:device_id>/request/", enrollment.manual_request, name="device-request"),
     path("devices/<int:device_id>/keys/<int:key_id>.pem", devices.certificate, name="certificate"),
+    path("audit-trail/", audit.audit_trail, name="audit-trail"),
     path("jobs/", jobs.job_list, name="job-list"),
     path("jobs/<int:job_id>/", jobs.job_detail, name="job-detail"),
     path("jobs/<int:job_id>/state/", jobs.job_state, name="job-state"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 
+from devices.models import AuditEvent
 from devices.models.choices import JobItemStateChoices, JobStateChoices, StatusChoices
 
 register = template.Library()
@@ -132,6 +134,37 @@ def day(value: datetime | None) -> str | SafeString:
         date(local, "j M Y"),
         distance(value, timezone.now()),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One entry of an audit event's `changes`, for people; `old` only where something was changed."""
+
+    name: str
+    new: str
+    old: str = ""
+    is_change: bool = False
+
+
+@register.filter
+def changes_of(event: AuditEvent) -> list[Change]:
+    """What changed, and what else is on record, in the order in which it was written."""
+    return [
+        Change(name, _shown(value[1]), _shown(value[0]), is_change=True)
+        if isinstance(value, list) and len(value) == 2
+        else Change(name, _shown(value))
+        for name, value in event.changes.items()
+    ]
+
+
+def _shown(value: Any) -> str:
+    if value is None or value == "":
+        return "–"  # noqa: RUF001
+    if isinstance(value, bool):
+        return gettext("yes") if value else gettext("no")
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "–"  # noqa: RUF001
+    return str(value)
 
 
 @register.filter

@@ -32,6 +32,8 @@ def readable(device_id: int) -> list[str]:
         *("scep-servers/", "device-groups/", "devices/", f"devices/{device_id}/"),
         *own,
         *servers,
+        "jobs/",
+        "audit-events/",
         "schema/",
         "docs/",
     ]

@@ -35,7 +35,7 @@ CHANGING = {
 }
 LOOKING = {
     *("start", "overview", "device-list", "device-detail", "device-state", "server-list", "group-list"),
-    *("job-list", "job-detail", "job-state"),
+    *("job-list", "job-detail", "job-state", "audit-trail"),
 }
 SELECTED = {"manual-requests"}
 """Pages about the devices that the query names."""
