@@ -58,9 +58,9 @@ def save_settings(
     """Change any of SETTINGS_FIELDS and `challenge_password` (text; the empty one removes it).
 
     Switching the timer on draws R10's offset and schedules the request; a changed [Request Start
-    Date/Time] or [Auto Adjust ...] draws anew. Switching it off removes the scheduled request. With
-    `suspend_timers` the SCEP server changes under a timer that is on, which keeps its schedule (R3). `now` is
-    the present unless given.
+    Date/Time] or [Auto Adjust ...] draws anew, the latter without moving a periodic request. Switching it off
+    removes the scheduled request. With `suspend_timers` the SCEP server changes under a timer that is on, which
+    keeps its schedule (R3). `now` is the present unless given.
     Raises ValidationError with a dict of fields, and Conflict (R3, or a request is under way).
     """
     access.require(actor, Permission.CHANGE_SCEP_SETTINGS)
@@ -271,6 +271,10 @@ def _apply_timer(settings: ScepSettings, changes: dict[str, Any]) -> None:
     if settings.request_start_at is None:
         raise AssertionError("a timer that is on has its start: _timer_problems saw to it")
     settings.offset_seconds = schedule.draw_offset(settings.auto_adjust, random.randint)
+    started = not changes.keys().isdisjoint({"timer_enabled", "request_start_at"})
+    if not started and (current is None or current.trigger != TriggerChoices.TIMER):
+        # the timer has rung: what follows counts from the last success and has no offset (R12)
+        return
     request_at = schedule.request_time(settings.request_start_at, settings.offset_seconds)
     if current is None:
         log.schedule(settings, TriggerChoices.TIMER, request_at, offset_seconds=settings.offset_seconds)

@@ -74,6 +74,34 @@ class TestTimer:
         (after,) = open_requests(device)
         assert (after.pk, after.request_at, after.next_action_at) == (before.pk, later, later)
 
+    def test_r10_another_auto_adjust_moves_a_request_of_the_timer(self, actor: Actor) -> None:
+        device = make_device()
+        requests.save_settings(actor, device, **timer(auto_adjust=False))
+        settings = requests.save_settings(actor, device, auto_adjust=True)
+        (request,) = open_requests(device)
+        assert settings.offset_seconds is not None
+        assert 1 <= settings.offset_seconds <= 600
+        assert request.request_at == START + timedelta(seconds=settings.offset_seconds)
+
+    def test_r12_another_auto_adjust_leaves_a_periodic_request_where_it_is(self, actor: Actor) -> None:
+        device = make_device()
+        requests.save_settings(actor, device, **timer(request_interval_days=30))
+        later = START + timedelta(days=30, minutes=3)
+        IssuanceRequest.objects.filter(device=device).update(
+            trigger="periodic", request_at=later, next_action_at=later, offset_seconds=0
+        )
+        settings = requests.save_settings(actor, device, auto_adjust=False)
+        (request,) = open_requests(device)
+        assert (request.trigger, request.request_at, request.offset_seconds) == ("periodic", later, 0)
+        assert settings.offset_seconds == 0
+
+    def test_another_auto_adjust_starts_nothing_anew(self, actor: Actor) -> None:
+        device = make_device()
+        requests.save_settings(actor, device, **timer())
+        IssuanceRequest.objects.update(state=State.FAILED, completed_at=START, next_action_at=None)
+        requests.save_settings(actor, device, auto_adjust=False)
+        assert open_requests(device) == []
+
     def test_a_change_takes_the_request_away_from_a_worker_that_makes_its_key(self, actor: Actor) -> None:
         device = make_device()
         requests.save_settings(actor, device, **timer())
