@@ -16,6 +16,8 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Case, F, Sum, Value, When
+from django.db.models.functions import Least
 
 from devices import doorbell
 from devices.enrollment.log import OPEN
@@ -27,6 +29,9 @@ MOST_CLAIMED_AT_ONCE = 1000
 """Claimed and not ended, per server without an allowance of its own: more would only wait in the queue
 until its lease runs out."""
 
+_MINUTE = timedelta(minutes=1)
+_MOST_CLAIMS_PER_MINUTE = 60
+"""Of one request: polls are at least a second apart."""
 _RINGS = 8
 _MOST_PER_RING = 100
 
@@ -83,6 +88,13 @@ def claim_due(server_id: int | None, now: datetime) -> Claim | None:
     requests.filter(pk__in=ids, next_action_at__lte=now).update(
         lease=lease,
         claimed_at=now,
+        claims_lately=Case(
+            When(
+                claimed_at__gt=now - _MINUTE,
+                then=Least(F("claims_lately") + 1, Value(_MOST_CLAIMS_PER_MINUTE)),
+            ),
+            default=Value(1),
+        ),
         next_action_at=now + timedelta(seconds=settings.DISPATCH_LEASE_SECONDS),
     )
     return Claim(lease, ids)
@@ -95,9 +107,9 @@ def _allowance(server: ScepServer, now: datetime) -> int:
     ).count()
     allowance = (server.max_requests_at_once or MOST_CLAIMED_AT_ONCE) - in_flight
     if server.max_requests_per_minute is not None:
-        lately = IssuanceRequest.objects.filter(
-            server=server, claimed_at__gt=now - timedelta(minutes=1)
-        ).count()
+        lately = IssuanceRequest.objects.filter(server=server, claimed_at__gt=now - _MINUTE).aggregate(
+            claims=Sum("claims_lately", default=0)
+        )["claims"]
         allowance = min(allowance, server.max_requests_per_minute - lately)
     return allowance
 
@@ -105,7 +117,7 @@ def _allowance(server: ScepServer, now: datetime) -> int:
 def release(claim: Claim, now: datetime) -> None:
     """Give back what nobody could be rung for. Rows that a worker has begun keep that worker's lease."""
     IssuanceRequest.objects.filter(pk__in=claim.request_ids, lease=claim.lease).update(
-        lease=None, next_action_at=now
+        lease=None, next_action_at=now, claims_lately=F("claims_lately") - 1
     )
 
 

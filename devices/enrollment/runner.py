@@ -93,7 +93,11 @@ def advance(request_id: int, lease: uuid.UUID, *, clock: Callable[[], datetime] 
 
 
 def _begin(request_id: int, lease: uuid.UUID, clock: Callable[[], datetime]) -> Turn | None:
-    """Change the lease of the queue for our own; None when it is not the row's lease any more."""
+    """Change the lease of the queue for our own; None when it is not the row's lease any more, or has run out.
+
+    A request counts within its server's allowance from when it is taken up, however long its ring was on its way.
+    """
+    now = clock()
     request = (
         IssuanceRequest.objects.select_related("device", "server")
         .filter(pk=request_id, lease=lease, state__in=OPEN)
@@ -102,8 +106,13 @@ def _begin(request_id: int, lease: uuid.UUID, clock: Callable[[], datetime]) -> 
     if request is None:
         return None
     turn = Turn(request, uuid.uuid4(), clock)
-    begun = IssuanceRequest.objects.filter(pk=request_id, lease=lease, state=request.state).update(
-        lease=turn.lease, next_action_at=turn.lease_end(), takeovers=F("takeovers") + 1
+    begun = IssuanceRequest.objects.filter(
+        pk=request_id, lease=lease, state=request.state, next_action_at__gt=now
+    ).update(
+        lease=turn.lease,
+        claimed_at=now,
+        next_action_at=turn.lease_end(),
+        takeovers=F("takeovers") + 1,
     )
     return turn if begun else None
 

@@ -76,6 +76,9 @@ class IssuanceRequest(KeyAndCertificateParameters):
     lease = models.UUIDField(null=True, blank=True, editable=False)
     """Who may act on the row until `next_action_at`; null: nobody does."""
     claimed_at = models.DateTimeField(null=True, blank=True, editable=False)
+    """When it was claimed last; then, when a worker took it up."""
+    claims_lately = models.PositiveSmallIntegerField(default=0, editable=False)
+    """How many claims `claimed_at` stands for: each within a minute of the one before."""
     takeovers = models.PositiveSmallIntegerField(default=0, editable=False)
     """How often in a row somebody took this up and was not heard of again."""
 

@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 
 from devices import doorbell
 from devices.audit import SYSTEM
-from devices.enrollment import dispatch, requests
+from devices.enrollment import dispatch, requests, runner
 from devices.models import IssuanceRequest
 from fleet.celery import app
 from tests.devices.factories import START, make_device, make_server, make_timed_device
@@ -99,6 +99,45 @@ class TestDispatch:
             end(request_id)
         assert dispatch.dispatch_due(LATER + timedelta(seconds=59)) == 0
         assert dispatch.dispatch_due(LATER + timedelta(seconds=60)) == 3
+
+    def test_most_per_minute_counts_every_poll_within_it(self, bell: Bell) -> None:
+        device = make_timed_device(make_server(max_requests_per_minute=3), polling_interval_seconds=1)
+        claimed = []
+        for second in range(0, 75, 5):
+            # as a worker leaves a request that is to be polled right away
+            IssuanceRequest.objects.filter(device=device).update(lease=None, next_action_at=LATER)
+            claimed.append(dispatch.dispatch_due(LATER + timedelta(seconds=second)))
+        assert all(sum(claimed[first : first + 12]) <= 3 for first in range(len(claimed)))
+        assert claimed[:4] == [1, 1, 1, 0], "not less than allowed"
+
+    def test_most_per_minute_does_not_count_what_could_not_be_rung_for(self, bell: Bell) -> None:
+        make_timed_device(make_server(max_requests_per_minute=2))
+        bell.broken = True
+        for second in range(0, 40, 2):
+            dispatch.dispatch_due(LATER + timedelta(seconds=second))
+        bell.broken = False
+        assert dispatch.dispatch_due(LATER + timedelta(seconds=40)) == 1
+
+    def test_most_per_minute_counts_from_when_a_worker_takes_a_request_up(self, bell: Bell) -> None:
+        server = make_server(max_requests_per_minute=2)
+        for _ in range(4):
+            make_timed_device(server)
+        assert dispatch.dispatch_due(LATER) == 2
+        late = LATER + timedelta(seconds=settings.DISPATCH_LEASE_SECONDS - 1)
+        for lease, ids in bell.rings:
+            for request_id in ids:
+                runner.advance(request_id, lease, clock=lambda: late)
+        assert dispatch.dispatch_due(late + timedelta(seconds=59)) == 0
+        assert dispatch.dispatch_due(late + timedelta(seconds=60)) == 2
+
+    def test_a_worker_that_comes_after_its_lease_leaves_the_request_alone(self, bell: Bell) -> None:
+        device = make_timed_device(make_server())
+        dispatch.dispatch_due(LATER)
+        ((lease, (request_id,)),) = bell.rings
+        lease_end = LATER + timedelta(seconds=settings.DISPATCH_LEASE_SECONDS)
+        runner.advance(request_id, lease, clock=lambda: lease_end)
+        request = IssuanceRequest.objects.get(device=device)
+        assert (request.state, request.lease, request.takeovers) == ("scheduled", lease, 0)
 
     def test_one_servers_allowance_does_not_hold_up_another(self, bell: Bell) -> None:
         narrow, wide = make_server(max_requests_at_once=1), make_server()
