@@ -15,7 +15,7 @@ __all__ = ["ContentCipher", "SignatureAlgorithm"]
 
 
 class SignatureAlgorithm(StrEnum):
-    """The hash of an RSA signature (PKCS #1 v1.5); the values are R4's labels. SHA-1 is legacy."""
+    """The hash of a signature (RSA PKCS #1 v1.5 or ECDSA); the values are R4's labels. SHA-1 is legacy."""
 
     SHA256 = "SHA-256"
     SHA384 = "SHA-384"
@@ -36,9 +36,14 @@ class SignatureAlgorithm(StrEnum):
         """As signature algorithm: shaXWithRSAEncryption."""
         return _RSA_OIDS[self]
 
+    @property
+    def ecdsa_oid(self) -> OID:
+        """As signature algorithm: ecdsa-with-SHAx (RFC 5758)."""
+        return _ECDSA_OIDS[self]
+
     @classmethod
     def from_oid(cls, oid: OID) -> SignatureAlgorithm | None:
-        """The member whose digest or RSA signature identifier `oid` is, or None."""
+        """The member whose digest or signature identifier `oid` is, or None."""
         return _BY_OID.get(oid)
 
 
@@ -98,7 +103,15 @@ _RSA_OIDS = {
     SignatureAlgorithm.SHA512: OID("1.2.840.113549.1.1.13"),
     SignatureAlgorithm.SHA1: OID("1.2.840.113549.1.1.5"),
 }
-_BY_OID = {oid: algorithm for table in (_DIGEST_OIDS, _RSA_OIDS) for algorithm, oid in table.items()}
+_ECDSA_OIDS = {
+    SignatureAlgorithm.SHA256: OID("1.2.840.10045.4.3.2"),
+    SignatureAlgorithm.SHA384: OID("1.2.840.10045.4.3.3"),
+    SignatureAlgorithm.SHA512: OID("1.2.840.10045.4.3.4"),
+    SignatureAlgorithm.SHA1: OID("1.2.840.10045.4.1"),
+}
+_BY_OID = {
+    oid: algorithm for table in (_DIGEST_OIDS, _RSA_OIDS, _ECDSA_OIDS) for algorithm, oid in table.items()
+}
 
 _AES = (ContentCipher.AES_128, ContentCipher.AES_192, ContentCipher.AES_256)
 _KEY_SIZES = {

@@ -50,6 +50,9 @@ FAIL_INFO_TEXT_SEEN = OID("1.3.6.1.5.5.7.24")  # quirk 13: the arc itself, witho
 HRESULT = OID("1.3.6.1.4.1.311.21.33")  # Microsoft NDES
 
 RSA_ENCRYPTION = OID("1.2.840.113549.1.1.1")
+EC_PUBLIC_KEY = OID("1.2.840.10045.2.1")
+PBKDF2 = OID("1.2.840.113549.1.5.12")
+PWRI_KEK = OID("1.2.840.113549.1.9.16.3.9")
 
 
 @sequence
@@ -60,6 +63,8 @@ class AlgorithmIdentifier:
 
 @sequence
 class IssuerAndSerial:
+    """How CMS names a certificate, and what GetCert and GetCRL ask for (RFC 8894 sections 3.3.4 and 3.3.5)."""
+
     issuer: TLV  # the bytes of the certificate, so that no re-encoding can change them
     serial: int
 
@@ -112,6 +117,40 @@ class KeyTransRecipient:
 
 
 @sequence
+class Pbkdf2Parameters:
+    """RFC 8018 appendix A.2, with the salt given; an absent `prf` is HMAC with SHA-1."""
+
+    salt: bytes
+    iterations: int
+    key_length: int | None = None
+    prf: AlgorithmIdentifier | None = None
+
+
+@sequence
+class KeyDerivation:
+    algorithm: OID
+    parameters: Pbkdf2Parameters
+
+
+@sequence
+class KeyWrap:
+    """id-alg-PWRI-KEK: its parameter is the cipher that wraps (RFC 3211 section 2.3)."""
+
+    algorithm: OID
+    parameters: AlgorithmIdentifier
+
+
+@sequence
+class PasswordRecipient:
+    """PasswordRecipientInfo (RFC 5652 section 6.2.4); as a RecipientInfo its tag is [3]."""
+
+    version: int
+    key_derivation: Annotated[KeyDerivation | None, Implicit(0)] = None
+    key_encryption: KeyWrap
+    encrypted_key: bytes
+
+
+@sequence
 class EncryptedContent:
     content_type: OID
     algorithm: AlgorithmIdentifier
@@ -123,6 +162,7 @@ class EnvelopedData:
     version: int
     recipients: TLV
     content: EncryptedContent
+    unprotected_attributes: Annotated[list[TLV] | None, Implicit(1)] = None
 
 
 @sequence
@@ -194,8 +234,10 @@ def set_of(members: list[bytes]) -> bytes:
 def text(der: bytes) -> str | None:
     """The characters of a string value of any kind in use (quirk 16), or None for another type.
 
-    PrintableString by RFC 8894; UTF8String, IA5String, TeletexString and VisibleString are met.
+    PrintableString by RFC 8894; UTF8String, IA5String, TeletexString, VisibleString and BMPString are met.
     """
+    if der[:1] == b"\x1e":
+        return bytes(decode_der(TLV, der).data).decode("utf-16-be", errors="replace")
     if der[:1] not in (b"\x13", b"\x0c", b"\x16", b"\x14", b"\x1a"):
         return None
     body = bytes(decode_der(TLV, der).data)
@@ -225,6 +267,11 @@ def issuer_of(certificate_der: bytes) -> bytes:
 def subject_of(certificate_der: bytes) -> bytes:
     """The subject name of a DER certificate as it stands there."""
     return _name_of(certificate_der, 4)
+
+
+def requested_subject_of(csr_der: bytes) -> bytes:
+    """The subject name of a DER certification request as it stands there (RFC 2986 section 4.1)."""
+    return list(ber.children(next(ber.children(csr_der))))[1]
 
 
 def _name_of(certificate_der: bytes, position: int) -> bytes:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-__all__ = ["MAX_DEPTH", "MAX_SIZE", "BerError", "children", "to_der", "wrap"]
+__all__ = ["MAX_DEPTH", "MAX_SIZE", "BerError", "children", "to_der", "to_indefinite", "wrap"]
 
 MAX_SIZE = 1 << 20
 """Bytes: a CertRep has a few thousand, a GetCACert answer with a long chain not 100,000."""
 
 MAX_DEPTH = 32
 """Nested values: the deepest real message (an extension of a certificate in a chain) needs about 12."""
+
+_PIECE = 1000
+"""Octets of one piece of a string in `to_indefinite`."""
 
 _CONSTRUCTED = 0x20
 _OBJECT_IDENTIFIER = 0x06
@@ -61,6 +64,33 @@ def wrap(tag: int, body: bytes) -> bytes:
         return bytes((tag, length)) + body
     octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
     return bytes((tag, 0x80 | len(octets))) + octets + body
+
+
+def to_indefinite(der: bytes) -> bytes:
+    """`der` as Bouncy Castle's generators write it: indefinite lengths, OCTET STRINGs and encryptedContent in pieces.
+
+    Certificates and what else is signed inside keep their values, not their bytes. For doubles of such servers; this
+    program itself sends DER.
+    """
+    return _indefinite(der, in_encrypted_content_info=False)
+
+
+def _indefinite(der: bytes, *, in_encrypted_content_info: bool) -> bytes:
+    tag, body, _length = _head(der, 0, len(der))
+    if not tag & _CONSTRUCTED:
+        if tag != _OCTET_STRING and not (tag == _CONTEXT_0 and in_encrypted_content_info):
+            return der
+        octets = der[body:]
+        pieces = [octets[at : at + _PIECE] for at in range(0, len(octets), _PIECE)]
+        inner = b"".join(wrap(_OCTET_STRING, piece) for piece in pieces)
+        return bytes((tag | _CONSTRUCTED, 0x80)) + inner + b"\0\0"
+    members = list(children(der))
+    special = tag == _SEQUENCE and [member[0] for member in members[:2]] == [_OBJECT_IDENTIFIER, _SEQUENCE]
+    inner = b"".join(
+        _indefinite(member, in_encrypted_content_info=special and index == 2)
+        for index, member in enumerate(members)
+    )
+    return bytes((tag, 0x80)) + inner + b"\0\0"
 
 
 def _head(data: bytes, at: int, end: int) -> tuple[int, int, int | None]:

@@ -40,6 +40,11 @@ class Capabilities:
         return promised or keyword in self.keywords
 
     @property
+    def next_ca(self) -> bool:
+        """True when the server answers GetNextCACert."""
+        return self._offers("getnextcacert")
+
+    @property
     def post(self) -> bool:
         """True when PKIOperation goes by POST."""
         return self._offers("postpkioperation")
@@ -56,10 +61,16 @@ class Capabilities:
             'Configure the server, or switch on "Sign with SHA-1" for it if you accept that.'
         )
 
-    def cipher(self, *, allow_3des: bool) -> ContentCipher:
-        """The cipher to send with; never DES (quirks 5, 8, 9). Raises UnsupportedAlgorithm."""
+    def cipher(self, *, allow_3des: bool, prefer_aes_256: bool = False) -> ContentCipher:
+        """The cipher to send with; never DES nor AES-192 (quirks 5, 8, 9). Raises UnsupportedAlgorithm.
+
+        "AES" means AES-128 (RFC 8894 section 3.5.2), and servers that can do that can do AES-256 too; a few say so.
+        """
+        says_256 = self._offers("aes-256") or self._offers("aes256")
         if self._offers("aes"):
-            return ContentCipher.AES_128
+            return ContentCipher.AES_256 if prefer_aes_256 else ContentCipher.AES_128
+        if says_256:
+            return ContentCipher.AES_256
         if allow_3des:
             return ContentCipher.TRIPLE_DES
         raise UnsupportedAlgorithm(

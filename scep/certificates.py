@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm as LibraryUnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from scep import asn1
 from scep.errors import UnsupportedAlgorithm, first_line
+from scep.keys import PublicKey
 
 
-def rsa_public_key(certificate: x509.Certificate) -> RSAPublicKey:
-    """The certificate's RSA key. Raises UnsupportedAlgorithm when it has another kind, or none readable."""
+def public_key_of(certificate: x509.Certificate) -> PublicKey:
+    """The certificate's key, RSA or EC. Raises UnsupportedAlgorithm when it has another kind, or none readable."""
     try:
         key = certificate.public_key()
     except (ValueError, LibraryUnsupportedAlgorithm) as error:
         raise UnsupportedAlgorithm(
-            f"The public key of a certificate of the CA cannot be read: {first_line(error)}."
+            f"The public key of a certificate cannot be read: {first_line(error)}."
         ) from error
-    if not isinstance(key, RSAPublicKey):
+    if not isinstance(key, PublicKey):
         raise UnsupportedAlgorithm(
-            f"SCEP needs an RSA key in the CA's certificates; this one has {type(key).__name__}. "
+            f"SCEP needs an RSA or an EC key in certificates; this one has {type(key).__name__}. "
             "Give the server an RSA certificate for SCEP."
         )
     return key
@@ -57,11 +57,11 @@ def is_ca(certificate: x509.Certificate) -> bool:
         return False
 
 
-def key_usage(*, ca: bool) -> x509.KeyUsage:
-    """For a key that signs and decrypts SCEP messages, and with `ca` certificates and CRLs too."""
+def key_usage(*, ca: bool = False, signs: bool = True, decrypts: bool = True) -> x509.KeyUsage:
+    """For a key that signs and decrypts SCEP messages; with `ca`, certificates and CRLs too."""
     return x509.KeyUsage(
-        digital_signature=True,
-        key_encipherment=True,
+        digital_signature=signs,
+        key_encipherment=decrypts,
         content_commitment=False,
         data_encipherment=False,
         key_agreement=False,

@@ -1,18 +1,23 @@
-"""Carries an exchange over HTTP with requests. The only room of `scep` that does I/O towards a server."""
+"""Carries conversations over HTTP with requests. The only room of `scep` that does I/O towards a server."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
 
 import requests
 import urllib3
+from cryptography import x509
 from requests.adapters import HTTPAdapter
 
 from scep.ber import MAX_SIZE
+from scep.conversation import Conversation, Failed, HttpReply, HttpRequest
 from scep.errors import ConnectionFailed, HttpStatusError, NotScep, ScepError
-from scep.exchange import Exchange, Failed, HttpReply, HttpRequest, Outcome
+
+Result = TypeVar("Result")
 
 _CHUNK = 64 * 1024
 
@@ -38,30 +43,50 @@ class ScepClient:
     """One SCEP server at `url`, its path included.
 
     `timeout` in seconds bounds the connecting and then each reply as a whole, slow bodies included (R2).
+    `ca_bundle` is a file with the PEM certificates of the authorities that may vouch for an HTTPS server, in
+    place of the public ones. `proxy` is the URL of an HTTP proxy, a user and password in it allowed; nothing is
+    taken from the environment. Raises ValueError for a bundle without certificates, and OSError for one that
+    cannot be read.
     """
 
-    def __init__(self, url: str, *, timeout: float, session: requests.Session | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float,
+        session: requests.Session | None = None,
+        ca_bundle: Path | None = None,
+        proxy: str = "",
+    ) -> None:
         self._url = url
         self._timeout = timeout
         self._session = session or thread_session()
+        self._verify: str | bool = True
+        if ca_bundle is not None:
+            _check_bundle(ca_bundle)
+            self._verify = str(ca_bundle)
+        self._proxies = {"http": proxy, "https": proxy} if proxy else {}
 
-    def run(self, exchange: Exchange, *, before_send: Callable[[HttpRequest], None] | None = None) -> Outcome:
-        """Carry `exchange` to its outcome. No ScepError escapes.
+    def run(
+        self,
+        conversation: Conversation[Result],
+        *,
+        before_send: Callable[[HttpRequest], None] | None = None,
+    ) -> Result | Failed:
+        """Carry `conversation` to its result. No ScepError escapes.
 
-        `before_send` is called right before a pkiMessage goes out, not for GetCACaps and GetCACert; what it raises
-        ends the run with nothing sent.
+        `before_send` is called right before a pkiMessage goes out, not for GetCACaps, GetCACert and
+        GetNextCACert; what it raises ends the run with nothing sent.
         """
-        step = exchange.start()
+        step = conversation.start()
         while isinstance(step, HttpRequest):
             if before_send is not None and step.message_type is not None:
                 before_send(step)
             try:
                 reply = self._send(step)
-            except ConnectionFailed as error:
-                return exchange.lost(error)
             except ScepError as error:
-                return Failed(error, None)
-            step = exchange.receive(reply)
+                return conversation.lost(error)
+            step = conversation.receive(reply)
         return step
 
     def _send(self, request: HttpRequest) -> HttpReply:
@@ -77,6 +102,8 @@ class ScepClient:
                 timeout=self._timeout,
                 allow_redirects=False,
                 stream=True,
+                verify=self._verify,
+                proxies=self._proxies,
             ) as response:
                 if response.is_redirect:
                     raise HttpStatusError(
@@ -112,8 +139,11 @@ class ScepClient:
         match error:
             case requests.exceptions.SSLError():
                 return (
-                    f"The TLS connection to the SCEP server failed: {_reason(error)}. Check its certificate."
+                    f"The TLS connection to the SCEP server failed: {_reason(error)}. Check its certificate, and "
+                    "which authorities are trusted for it."
                 )
+            case requests.exceptions.ProxyError():
+                return f"No connection through the HTTP proxy: {_reason(error)}. Check the proxy's URL and its rules."
             case requests.exceptions.ConnectTimeout():
                 return (
                     f"No connection to the SCEP server within {self._timeout:g} s. Check the address, the port and "
@@ -126,6 +156,15 @@ class ScepClient:
                 )
             case _:
                 return f"No connection to the SCEP server: {_reason(error)}. Check the URL and the port."
+
+
+def _check_bundle(path: Path) -> None:
+    try:
+        found = x509.load_pem_x509_certificates(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} should hold certificates in PEM, and does not") from error
+    if not found:
+        raise ValueError(f"{path} should hold certificates in PEM, and holds none")
 
 
 def _reason(error: BaseException) -> str:

@@ -11,19 +11,20 @@ from dataclasses import dataclass, field
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from scep import asn1, ber
+from scep import asn1, ber, keys
 from scep.algorithms import SignatureAlgorithm
 from scep.asn1 import OID
-from scep.certificates import issuer_and_serial, rsa_public_key, subject_key_identifier
+from scep.certificates import issuer_and_serial, public_key_of, subject_key_identifier
 from scep.errors import MessageCheckFailed, NotScep, UnsupportedAlgorithm, first_line
+from scep.keys import PrivateKey
 
 __all__ = [
     "Signed",
     "certificates_in",
+    "contents_of",
     "degenerate",
     "parse_signed",
     "sign",
@@ -58,14 +59,11 @@ class Signed:
                 f"The message should be signed by a certificate that GetCACert returned, "
                 f"but {self._signer_text()} signed it. If the CA's certificates changed, fetch them again."
             )
-        attributes = [asn1.encode(attribute) for attribute in self._signer.signed_attributes or ()]
-        # RFC 5652 section 5.4 signs the sorted SET; some peers sign it in the order in which they send it
-        candidates = (asn1.set_of(attributes), ber.wrap(0x31, b"".join(attributes)))
         for certificate in named:
-            key = rsa_public_key(certificate)
-            for signed_bytes in candidates:
+            key = public_key_of(certificate)
+            for signed_bytes in self._signed_bytes():
                 try:
-                    key.verify(self._signer.signature, signed_bytes, padding.PKCS1v15(), signature_hash)
+                    keys.verify(key, self._signer.signature, signed_bytes, signature_hash)
                 except InvalidSignature:
                     continue
                 return certificate
@@ -74,22 +72,31 @@ class Signed:
             "the message was altered on its way, or the server signs wrongly."
         )
 
+    def _signed_bytes(self) -> tuple[bytes, ...]:
+        """What may have been signed (RFC 5652 section 5.4)."""
+        if self._signer.signed_attributes is None:
+            return (self.content,)
+        attributes = [asn1.encode(attribute) for attribute in self._signer.signed_attributes]
+        # the sorted SET is signed; some peers sign it in the order in which they send it
+        return asn1.set_of(attributes), ber.wrap(0x31, b"".join(attributes))
+
     def _algorithms(self) -> tuple[SignatureAlgorithm, hashes.HashAlgorithm]:
         digest_oid = self._signer.digest_algorithm.algorithm
         signature_oid = self._signer.signature_algorithm.algorithm
         digest = SignatureAlgorithm.from_oid(digest_oid)
-        signature = (
-            digest if signature_oid == asn1.RSA_ENCRYPTION else SignatureAlgorithm.from_oid(signature_oid)
-        )
+        of_the_key = signature_oid in (asn1.RSA_ENCRYPTION, asn1.EC_PUBLIC_KEY)
+        signature = digest if of_the_key else SignatureAlgorithm.from_oid(signature_oid)
         if digest is None or signature is None:
             raise UnsupportedAlgorithm(
-                "The message should be signed with RSA and SHA-1, SHA-256, SHA-384 or SHA-512; it uses digest "
-                f"{digest_oid.dotted_string} and signature {signature_oid.dotted_string}. "
+                "The message should be signed with RSA or ECDSA and SHA-1, SHA-256, SHA-384 or SHA-512; it uses "
+                f"digest {digest_oid.dotted_string} and signature {signature_oid.dotted_string}. "
                 "Configure the server's signature."
             )
         return digest, signature.hash
 
     def _check_attributes(self, digest: SignatureAlgorithm) -> None:
+        if self._signer.signed_attributes is None:
+            return  # only an answer to GetNextCACert can do without: no pkiMessage is complete then
         content_type = self.attributes.get(asn1.CONTENT_TYPE)
         if content_type is not None and content_type != asn1.encode(self._content_type):
             raise MessageCheckFailed("The signed contentType is not the type of the content.")
@@ -124,10 +131,10 @@ def sign(
     content: bytes | None,
     *,
     certificate: x509.Certificate,
-    key: RSAPrivateKey,
+    key: PrivateKey,
     attributes: Sequence[asn1.Attribute],
     algorithm: SignatureAlgorithm,
-    certificates: Sequence[x509.Certificate] = (),
+    certificates: Sequence[x509.Certificate] | None = None,
 ) -> bytes:
     """DER of a ContentInfo with a SignedData over `content` (None: no eContent).
 
@@ -147,21 +154,22 @@ def sign(
         sid=issuer_and_serial(certificate),
         digest_algorithm=digest_algorithm,
         signed_attributes=signed_attributes,
-        # the identifier that every server so far understands (quirk 10)
-        signature_algorithm=asn1.AlgorithmIdentifier(algorithm=asn1.RSA_ENCRYPTION, parameters=asn1.Null()),
-        signature=key.sign(to_be_signed, padding.PKCS1v15(), algorithm.hash),
+        signature_algorithm=_signature_identifier(key, algorithm),
+        signature=keys.sign(key, to_be_signed, algorithm),
     )
     return _signed_data(
         content,
-        certificates or (certificate,),
+        (certificate,) if certificates is None else certificates,
         digests=[asn1.encode(digest_algorithm)],
         signers=[asn1.encode(signer)],
     )
 
 
-def degenerate(certificates: Sequence[x509.Certificate]) -> bytes:
-    """A certs-only SignedData (RFC 8894 section 3.4) with the certificates in this order."""
-    return _signed_data(None, certificates, digests=[], signers=[])
+def degenerate(
+    certificates: Sequence[x509.Certificate], crls: Sequence[x509.CertificateRevocationList] = ()
+) -> bytes:
+    """A SignedData without a signer (RFC 8894 section 3.4) with the certificates in this order, and CRLs."""
+    return _signed_data(None, certificates, crls=crls, digests=[], signers=[])
 
 
 def parse_signed(data: bytes) -> Signed:
@@ -196,16 +204,51 @@ def certificates_in(data: bytes) -> tuple[x509.Certificate, ...]:
     Members that cannot be read are left out. Raises NotScep where there is neither.
     """
     try:
-        der = ber.to_der(data)
-        fields = list(ber.children(der))
-        if fields and fields[0][:1] == b"\x30":
-            return (x509.load_der_x509_certificate(der),)
+        if bare := _bare(data):
+            return (x509.load_der_x509_certificate(bare),)
     except ValueError as error:
         raise NotScep(
             f"A certificate or a SignedData with certificates was expected, {_glimpse(data)} came "
             f"({first_line(error)}). Check the SCEP server's URL and the CA identifier."
         ) from error
     return _certificates(_read_signed_data(data).certificates)
+
+
+def contents_of(
+    data: bytes,
+) -> tuple[tuple[x509.Certificate, ...], tuple[x509.CertificateRevocationList, ...]]:
+    """The certificates and CRLs that a CertRep brings: of a SignedData, or one of either that stands alone.
+
+    Members that cannot be read are left out. Raises NotScep for anything else.
+    """
+    try:
+        bare = _bare(data)
+        if bare is None:
+            signed_data = _read_signed_data(data)
+            return _certificates(signed_data.certificates), _crls(signed_data.crls)
+        try:
+            return (x509.load_der_x509_certificate(bare),), ()
+        except ValueError:
+            return (), (x509.load_der_x509_crl(bare),)
+    except ValueError as error:
+        raise NotScep(
+            f"Certificates or CRLs were expected in the envelope, something else came ({first_line(error)}). "
+            "Look into the server's log."
+        ) from error
+
+
+def _bare(data: bytes) -> bytes | None:
+    """The DER of what is no ContentInfo but may be a certificate or a CRL, else None. Raises BerError."""
+    der = ber.to_der(data)
+    first = next(ber.children(der), b"")
+    return der if first[:1] == b"\x30" else None
+
+
+def _signature_identifier(key: PrivateKey, algorithm: SignatureAlgorithm) -> asn1.AlgorithmIdentifier:
+    if isinstance(key, RSAPrivateKey):
+        # the identifier that every server so far understands (quirk 10)
+        return asn1.AlgorithmIdentifier(algorithm=asn1.RSA_ENCRYPTION, parameters=asn1.Null())
+    return keys.signature_identifier(key, algorithm)
 
 
 def _digest(content: bytes, algorithm: SignatureAlgorithm) -> bytes:
@@ -218,6 +261,7 @@ def _signed_data(
     content: bytes | None,
     certificates: Sequence[x509.Certificate],
     *,
+    crls: Sequence[x509.CertificateRevocationList] = (),
     digests: list[bytes],
     signers: list[bytes],
 ) -> bytes:
@@ -227,7 +271,8 @@ def _signed_data(
         version=1,
         digest_algorithms=asn1.tlv(asn1.set_of(digests)),
         content=asn1.EncapsulatedContent(content_type=asn1.DATA, content=content),
-        certificates=[asn1.tlv(der) for der in encoded],
+        certificates=[asn1.tlv(der) for der in encoded] or None,
+        crls=[asn1.tlv(crl.public_bytes(Encoding.DER)) for crl in crls] or None,
         signer_infos=asn1.tlv(asn1.set_of(signers)),
     )
     return asn1.encode(asn1.ContentInfo(content_type=asn1.SIGNED_DATA, content=asn1.tlv(signed_data)))
@@ -252,6 +297,17 @@ def _certificates(members: list[asn1.TLV] | None) -> tuple[x509.Certificate, ...
     for member in members or ():
         try:
             found.append(x509.load_der_x509_certificate(asn1.encode(member)))
+        except ValueError:
+            continue
+    return tuple(found)
+
+
+def _crls(members: list[asn1.TLV] | None) -> tuple[x509.CertificateRevocationList, ...]:
+    """The X.509 CRLs among the RevocationInfoChoices."""
+    found = []
+    for member in members or ():
+        try:
+            found.append(x509.load_der_x509_crl(asn1.encode(member)))
         except ValueError:
             continue
     return tuple(found)

@@ -12,38 +12,34 @@ from collections.abc import Collection
 from cryptography import x509
 from cryptography.hazmat.primitives import padding as block_padding
 from cryptography.hazmat.primitives.asymmetric import padding
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher, modes
 
-from scep import asn1, ber
+from scep import asn1, ber, password_recipient
 from scep.algorithms import ContentCipher
 from scep.asn1 import OID
-from scep.certificates import issuer_and_serial, rsa_public_key, subject_key_identifier
+from scep.certificates import issuer_and_serial, public_key_of, subject_key_identifier
 from scep.errors import MessageCheckFailed, UnsupportedAlgorithm, first_line
+from scep.keys import PrivateKey
 
 __all__ = ["envelop", "open_envelope"]
 
 
-def envelop(content: bytes, *, recipient: x509.Certificate, cipher: ContentCipher) -> bytes:
-    """DER of a ContentInfo with an EnvelopedData for the RSA key in `recipient`.
+def envelop(
+    content: bytes, *, recipient: x509.Certificate, cipher: ContentCipher, password: str = ""
+) -> bytes:
+    """DER of a ContentInfo with an EnvelopedData for `recipient`: for its RSA key, else under `password`.
 
-    Raises UnsupportedAlgorithm when that key is not RSA.
+    Raises UnsupportedAlgorithm when that key is not RSA and there is no password.
     """
     content_key, iv = os.urandom(cipher.key_size), os.urandom(cipher.block_size)
     padder = block_padding.PKCS7(cipher.block_size * 8).padder()
     encryptor = Cipher(cipher.block_cipher(content_key), modes.CBC(iv)).encryptor()
     ciphertext = encryptor.update(padder.update(content) + padder.finalize()) + encryptor.finalize()
-    recipient_info = asn1.KeyTransRecipient(
-        version=0,
-        rid=issuer_and_serial(recipient),
-        key_encryption_algorithm=asn1.AlgorithmIdentifier(
-            algorithm=asn1.RSA_ENCRYPTION, parameters=asn1.Null()
-        ),
-        encrypted_key=rsa_public_key(recipient).encrypt(content_key, padding.PKCS1v15()),
-    )
+    version, recipient_info = _recipient_info(content_key, recipient, cipher, password)
     enveloped = asn1.EnvelopedData(
-        version=0,
-        recipients=asn1.tlv(asn1.set_of([asn1.encode(recipient_info)])),
+        version=version,
+        recipients=asn1.tlv(asn1.set_of([recipient_info])),
         content=asn1.EncryptedContent(
             content_type=asn1.DATA,
             algorithm=asn1.AlgorithmIdentifier(algorithm=cipher.oid, parameters=iv),
@@ -53,10 +49,38 @@ def envelop(content: bytes, *, recipient: x509.Certificate, cipher: ContentCiphe
     return asn1.encode(asn1.ContentInfo(content_type=asn1.ENVELOPED_DATA, content=asn1.tlv(enveloped)))
 
 
+def _recipient_info(
+    content_key: bytes, recipient: x509.Certificate, cipher: ContentCipher, password: str
+) -> tuple[int, bytes]:
+    """The version of the EnvelopedData (RFC 5652 section 6.1), and its one RecipientInfo."""
+    key = public_key_of(recipient)
+    if not isinstance(key, RSAPublicKey):
+        if not password:
+            raise UnsupportedAlgorithm(
+                "An EC key cannot decrypt: the message should be encrypted under the challenge password instead "
+                "(RFC 8894 section 3.1), and there is none. Give a challenge password, or use RSA."
+            )
+        return 3, password_recipient.wrap(content_key, password=password, cipher=cipher)
+    key_trans = asn1.KeyTransRecipient(
+        version=0,
+        rid=issuer_and_serial(recipient),
+        key_encryption_algorithm=asn1.AlgorithmIdentifier(
+            algorithm=asn1.RSA_ENCRYPTION, parameters=asn1.Null()
+        ),
+        encrypted_key=key.encrypt(content_key, padding.PKCS1v15()),
+    )
+    return 0, asn1.encode(key_trans)
+
+
 def open_envelope(
-    data: bytes, *, certificate: x509.Certificate, key: RSAPrivateKey, allowed: Collection[ContentCipher]
+    data: bytes,
+    *,
+    certificate: x509.Certificate,
+    key: PrivateKey,
+    allowed: Collection[ContentCipher],
+    passwords: Collection[str] = (),
 ) -> tuple[bytes, ContentCipher]:
-    """What an EnvelopedData for `certificate` and its `key` holds, and the cipher that hid it.
+    """What an EnvelopedData for `certificate` and its `key`, or under one of `passwords`, holds, and its cipher.
 
     Raises UnsupportedAlgorithm for a cipher outside `allowed`, MessageCheckFailed for all that fails.
     """
@@ -65,29 +89,36 @@ def open_envelope(
         if content_info.content_type != asn1.ENVELOPED_DATA:
             raise ValueError("not an EnvelopedData")
         enveloped = asn1.decode(asn1.EnvelopedData, asn1.encode(content_info.content))
-        recipient = _own_recipient(enveloped.recipients, certificate)
+        recipient = _own_recipient(enveloped.recipients, certificate, key)
     except ValueError as error:
         raise MessageCheckFailed(
             f"The message should hold an envelope for us, but it cannot be read: {first_line(error)}."
         ) from error
     cipher = _permitted_cipher(enveloped.content.algorithm.algorithm, allowed)
-    if recipient.key_encryption_algorithm.algorithm != asn1.RSA_ENCRYPTION:
-        raise UnsupportedAlgorithm(
-            "The envelope's key should be encrypted with RSA PKCS #1 v1.5; it is encrypted with "
-            f"{recipient.key_encryption_algorithm.algorithm.dotted_string}. Configure the server's encryption."
-        )
-    try:
-        return _decrypt(enveloped.content, _content_key(recipient.encrypted_key, key, cipher), cipher), cipher
-    except ValueError:
-        # without "from": which step failed must not show
-        raise MessageCheckFailed(
-            "The envelope cannot be decrypted with our key: it is for somebody else, or was altered on its way."
-        ) from None
+    if isinstance(recipient, bytes):
+        content_keys = _keys_under_password(recipient, passwords, allowed, cipher)
+    else:
+        content_keys = [_content_key(recipient, key, cipher)]
+    for content_key in content_keys:
+        try:
+            return _decrypt(enveloped.content, content_key, cipher), cipher
+        except ValueError:
+            continue
+    # which step failed must not show
+    raise MessageCheckFailed(
+        "The envelope cannot be decrypted with our key: it is for somebody else, or was altered on its way."
+    )
 
 
-def _own_recipient(recipients: asn1.TLV, certificate: x509.Certificate) -> asn1.KeyTransRecipient:
-    """The recipient that names `certificate`, or the only one there is."""
-    found = asn1.inside(asn1.KeyTransRecipient, recipients)
+def _own_recipient(
+    recipients: asn1.TLV, certificate: x509.Certificate, key: PrivateKey
+) -> asn1.KeyTransRecipient | bytes:
+    """The recipient that names `certificate`, or the only one there is; raw where it is under a password."""
+    members = list(ber.children(asn1.encode(recipients)))
+    under_password = [each for each in members if each[:1] == bytes((password_recipient.TAG,))]
+    if under_password and not isinstance(key, RSAPrivateKey):
+        return under_password[0]
+    found = [asn1.decode(asn1.KeyTransRecipient, each) for each in members if each[:1] == b"\x30"]
     for recipient in found:
         rid = recipient.rid
         if isinstance(rid, bytes):
@@ -95,8 +126,10 @@ def _own_recipient(recipients: asn1.TLV, certificate: x509.Certificate) -> asn1.
                 return recipient
         elif rid.serial == certificate.serial_number:
             return recipient
+    if under_password:
+        return under_password[0]
     if len(found) != 1:
-        raise ValueError(f"none of the {len(found)} recipients is ours")
+        raise ValueError(f"none of the {len(members)} recipients is ours")
     return found[0]
 
 
@@ -119,14 +152,38 @@ def _permitted_cipher(oid: OID, allowed: Collection[ContentCipher]) -> ContentCi
     return cipher
 
 
-def _content_key(encrypted_key: bytes, key: RSAPrivateKey, cipher: ContentCipher) -> bytes:
+def _content_key(recipient: asn1.KeyTransRecipient, key: PrivateKey, cipher: ContentCipher) -> bytes:
+    algorithm = recipient.key_encryption_algorithm.algorithm
+    if algorithm != asn1.RSA_ENCRYPTION:
+        raise UnsupportedAlgorithm(
+            "The envelope's key should be encrypted with RSA PKCS #1 v1.5; it is encrypted with "
+            f"{algorithm.dotted_string}. Configure the server's encryption."
+        )
     # A random key in place of a failure: the padding of the content fails then, as with any wrong key
     substitute = os.urandom(cipher.key_size)
+    if not isinstance(key, RSAPrivateKey):
+        return substitute
     try:
-        content_key = key.decrypt(encrypted_key, padding.PKCS1v15())
+        content_key = key.decrypt(recipient.encrypted_key, padding.PKCS1v15())
     except ValueError:
         return substitute
     return content_key if len(content_key) == cipher.key_size else substitute
+
+
+def _keys_under_password(
+    recipient_info: bytes,
+    passwords: Collection[str],
+    allowed: Collection[ContentCipher],
+    cipher: ContentCipher,
+) -> list[bytes]:
+    """The content key for each password that fits; random ones where none does."""
+    found = []
+    for password in passwords:
+        try:
+            found.append(password_recipient.unwrap(recipient_info, password=password, allowed=allowed))
+        except ValueError:
+            continue
+    return [key for key in found if len(key) == cipher.key_size] or [os.urandom(cipher.key_size)]
 
 
 def _decrypt(content: asn1.EncryptedContent, content_key: bytes, cipher: ContentCipher) -> bytes:

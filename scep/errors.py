@@ -6,6 +6,7 @@ polls for it (`worth_polling`), and, as its text, what was expected, what came a
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "FailInfo",
     "HttpStatusError",
     "MessageCheckFailed",
+    "NotOffered",
     "NotScep",
     "RequestRefused",
     "ScepError",
@@ -41,22 +43,62 @@ FAIL_INFO_MEANING = {
 }
 
 
+_REMEDIES = {
+    FailInfo.BAD_ALG: "Compare the algorithms in use with what the server permits.",
+    FailInfo.BAD_MESSAGE_CHECK: "If the CA's certificates changed, fetch them again, else look into its log.",
+    FailInfo.BAD_REQUEST: "Check the challenge password, the common name and what the server permits.",
+    FailInfo.BAD_TIME: "Compare the clocks of this server and the CA.",
+    FailInfo.BAD_CERT_ID: "The server knows no such certificate or transaction; look into its log.",
+}
+
+
 class ScepError(Exception):
     """Base of all errors of this package.
 
-    `details` is the exact [Details] line of R17. `worth_polling` is True when R11's polling may help:
-    only a connection that failed. `str(error)` explains; it never contains a secret.
+    `str(error)` says what was expected, what came and what the reader can do; it never contains a secret.
+    `details` is the exact [Details] line of R17. `worth_polling` is True when R11's polling may help: only a
+    connection that failed. `server_words` is what the server itself said, as far as it did: printable, at most
+    500 characters, for people and not to be trusted.
     """
 
     worth_polling = False
+    fail_info: FailInfo | None = None
+    hresult = ""
 
-    def __init__(self, explanation: str, *, details: str) -> None:
+    def __init__(self, explanation: str, *, details: str, server_words: str = "") -> None:
         super().__init__(explanation)
         self.details = details
+        self.server_words = server_words
+
+    @property
+    def kind(self) -> str:
+        """The kind of error for programs: `connection_failed`, `request_refused`..."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
+
+    def to_json(self) -> dict[str, str | int | bool | None]:
+        """All that is known of the error, as JSON holds it."""
+        return {
+            "kind": self.kind,
+            "explanation": str(self),
+            "details": self.details,
+            "worth_polling": self.worth_polling,
+            "fail_info": None if self.fail_info is None else int(self.fail_info),
+            "server_words": self.server_words,
+            "hresult": self.hresult,
+        }
 
 
 def _scep_details(fail_info: FailInfo) -> str:
     return f"Communication Error (SCEP ERROR Fail Info {fail_info:d})"
+
+
+_MOST_WORDS = 500
+
+
+def printable_words(text: str) -> str:
+    """What a server said, fit to be shown: printable, on one line, at most 500 characters."""
+    shown = "".join(character if character.isprintable() else " " for character in text[: 4 * _MOST_WORDS])
+    return " ".join(shown.split())[:_MOST_WORDS]
 
 
 class ConnectionFailed(ScepError):
@@ -69,17 +111,20 @@ class ConnectionFailed(ScepError):
 
 
 class HttpStatusError(ScepError):
-    """The server answered with an HTTP status other than 200, a redirect included.
+    """The server answered with an HTTP status other than 200; a redirect is not followed.
 
-    `status` is that status (100-599).
+    `server_words` is the beginning of its body where that is plain text.
     """
 
-    def __init__(self, status: int, explanation: str = "") -> None:
+    def __init__(self, status: int, explanation: str = "", *, server_words: str = "") -> None:
+        said = printable_words(server_words)
         text = explanation or (
             f"The SCEP server answered with HTTP status {status} where 200 was expected. "
             "Check the SCEP server's URL and its log."
         )
-        super().__init__(text, details=f"Communication Error (TOP ERROR {status})")
+        if said:
+            text += f" It says: {said!r}."
+        super().__init__(text, details=f"Communication Error (TOP ERROR {status})", server_words=said)
         self.status = status
 
 
@@ -98,26 +143,41 @@ class RequestRefused(ScepError):
     """The server answered FAILURE.
 
     `fail_info` is the reason counted for R17: without failInfo, or with one that RFC 8894 does not know,
-    it is BAD_REQUEST. `fail_text` is failInfoText ("" when absent), `hresult` what NDES sends ("" when
+    it is BAD_REQUEST. `server_words` is failInfoText ("" when absent), `hresult` what NDES sends ("" when
     absent), both for people (quirk 13).
     """
 
-    def __init__(self, fail_info: int | None, fail_text: str = "", hresult: str = "") -> None:
+    fail_info: FailInfo
+
+    def __init__(
+        self, fail_info: int | None, server_words: str = "", hresult: str = "", *, remedy: str = ""
+    ) -> None:
         try:
             self.fail_info = FailInfo.BAD_REQUEST if fail_info is None else FailInfo(fail_info)
         except ValueError:
             self.fail_info = FailInfo.BAD_REQUEST
-        self.fail_text = fail_text
-        self.hresult = hresult
+        self.hresult = printable_words(hresult)
         said = "without a failInfo" if fail_info is None else f"with failInfo {fail_info}"
+        words = printable_words(server_words)
         parts = [f"The SCEP server refused the request {said}: {FAIL_INFO_MEANING[self.fail_info]}."]
-        if fail_text:
-            parts.append(f"It says: {fail_text!r}.")
-        if hresult:
-            parts.append(f"Its HRESULT is {hresult}.")
-        if self.fail_info is FailInfo.BAD_REQUEST:
-            parts.append("Check the challenge password, the common name and what the server permits.")
-        super().__init__(" ".join(parts), details=_scep_details(self.fail_info))
+        if words:
+            parts.append(f"It says: {words!r}.")
+        if self.hresult:
+            parts.append(f"Its HRESULT is {self.hresult}.")
+        parts.append(remedy or _REMEDIES[self.fail_info])
+        super().__init__(" ".join(parts), details=_scep_details(self.fail_info), server_words=words)
+        self._said = (fail_info, words, self.hresult)
+
+    def with_remedy(self, remedy: str) -> RequestRefused:
+        """The same refusal with other advice."""
+        return type(self)(*self._said, remedy=remedy)
+
+
+class NotOffered(ScepError):
+    """The operation is not among the server's capabilities, and was not asked for."""
+
+    def __init__(self, explanation: str) -> None:
+        super().__init__(explanation, details=_scep_details(FailInfo.BAD_REQUEST))
 
 
 class MessageCheckFailed(ScepError):
@@ -135,7 +195,10 @@ class UnsupportedAlgorithm(ScepError):
 
 
 class WrongCertificate(ScepError):
-    """SUCCESS, but without a usable certificate: not for our key, not from the CA, or not valid now."""
+    """SUCCESS, but without the certificate or CRL that was asked for.
+
+    Not for our key, not from the CA, not valid now, or the old one where a new one was asked for (quirk 21).
+    """
 
     def __init__(self, explanation: str) -> None:
         super().__init__(explanation, details=_scep_details(FailInfo.BAD_CERT_ID))

@@ -1,13 +1,12 @@
-"""The same messages from the CA's side: the demo's CA, and a double for faults that a real one will not show.
+"""The same messages from the CA's side: the demo's CA, and a double for what a real one will not show.
 
-It heeds transaction IDs (RFC 8894 section 3.2.1.1): a PKCSReq that comes again gets the same certificate, never
+It heeds transaction IDs (RFC 8894 section 3.2.1.1): a request that comes again gets the same certificate, never
 a second one. No I/O beyond its store; `scep.server` listens.
 """
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import os
 import threading
 from collections import Counter
@@ -16,50 +15,32 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import AttributeOID
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from scep import asn1, messages
+from scep import asn1, cms, keys, messages, registration
 from scep.algorithms import ContentCipher
 from scep.authority import Authority
+from scep.behavior import Behavior, CapabilitiesForm, OtherCertificates
+from scep.certificates import public_key_of
+from scep.challenges import Challenges, NoChallenge, SharedChallenge
+from scep.csr import challenge_password_of
 from scep.errors import FailInfo, ScepError
-from scep.messages import MessageType, PkiStatus, Request
+from scep.messages import MessageType, PkiStatus, ReplyForm, Request
+from scep.registration import Refused
 from scep.store import Entry, Logged, MemoryStore, Store
+from scep.transaction import RenewalForm
 
-CAPABILITIES = b"AES\nPOSTPKIOperation\nSCEPStandard\nSHA-256\nSHA-512\n"
+__all__ = ["KEYWORDS", "Behavior", "Responder", "Response"]
+
+KEYWORDS = ("AES", "POSTPKIOperation", "SCEPStandard", "SHA-256", "SHA-512")
+"""What GetCACaps offers, beside Renewal and GetNextCACert where the behavior has them."""
 MESSAGE_TYPE = "application/x-pki-message"
+NEXT_CA_TYPE = "application/x-x509-next-ca-cert"
 
 # micromdm's scepclient sends DES whatever the server offers
 _CIPHERS = frozenset(ContentCipher)
-
-
-@dataclass(frozen=True, slots=True)
-class Behavior:
-    """How the responder (mis)behaves towards pkiMessages; by default it does not."""
-
-    pending: int = 0
-    """Answer PENDING so many times per transaction before the certificate is issued."""
-    fail_info: int | None = None
-    """Refuse with this failInfo (0 to 4), after the PENDING answers if there are any, what is not issued yet."""
-    delay: float = 0
-    """Seconds before each answer to a message."""
-    drop: bool = False
-    """Close the connection without having looked at the message."""
-    drop_replies: int = 0
-    """Handle the first so many messages of each transaction, and close the connection without an answer."""
-    html: bool = False
-    """Answer everything with a web page."""
-    empty: bool = False
-    """Answer messages with HTTP 200 and nothing."""
-    http_status: int | None = None
-    """Answer messages with this HTTP status."""
-    reply_for_somebody_else: bool = False
-    """Sign an answer to another transaction."""
-    sealed_for_somebody_else: bool = False
-    """Envelop what was issued for another key than the requester's."""
+_PAGE = b"<!DOCTYPE html><html><body><h1>It works!</h1></body></html>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,79 +55,130 @@ class Response:
 
 
 class Responder:
-    """A CA that answers SCEP. Safe to use from several threads; `behavior` may be replaced at any time."""
+    """A CA that answers SCEP. Safe to use from several threads; `behavior` may be replaced at any time.
+
+    `challenge` is the one challenge password or a way to check them; None lets everybody enroll.
+    """
 
     def __init__(
         self,
         authority: Authority,
         *,
         store: Store | None = None,
-        challenge: str | None = None,
+        challenge: str | Challenges | None = None,
         behavior: Behavior | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.authority = authority
         self.store: Store = store or MemoryStore()
         self.behavior = behavior or Behavior()
-        self._challenge = challenge
+        if challenge is None:
+            challenge = NoChallenge()
+        self._challenges = SharedChallenge(challenge) if isinstance(challenge, str) else challenge
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._seen: Counter[str] = Counter()
+        self._with_ra_pair: Authority | None = None
+        self._next: Authority | None = None
 
     @property
     def messages(self) -> list[Logged]:
         """Every pkiMessage since the store was opened, oldest first."""
         return self.store.messages()
 
+    def revoke(self, serial_number: int) -> None:
+        """Count a certificate as revoked from now on: CRLs list it, and it is not renewed."""
+        with self._lock:
+            self.store.revoke(serial_number, self._clock())
+
+    @property
+    def next_authority(self) -> Authority:
+        """The CA that takes over: of the same name, with a key of its own; made when first asked for."""
+        with self._lock:
+            if self._next is None:
+                name = _common_name(self.authority.certificate.subject)
+                days = self.authority.validity_days
+                self._next = Authority.create(name, now=self._clock(), validity_days=days)
+            return self._next
+
+    def roll_over(self) -> None:
+        """Let the next CA take over."""
+        with self._lock:
+            self.authority, self._next, self._with_ra_pair = self.next_authority, None, None
+
     def handle(self, method: str, query: Mapping[str, str], body: bytes) -> Response:
         """The answer to one HTTP request; for a GET of PKIOperation `body` is the decoded message."""
         behavior = self.behavior
+        response = self._respond(query.get("operation"), body, behavior)
+        if behavior.media_type is not None:
+            response = replace(response, content_type=behavior.media_type)
+        return response
+
+    def _respond(self, operation: str | None, body: bytes, behavior: Behavior) -> Response:
         if behavior.html:
-            page = b"<!DOCTYPE html><html><body><h1>It works!</h1></body></html>"
-            return Response(body=page, content_type="text/html", delay=behavior.delay)
-        match query.get("operation"):
+            return Response(body=_PAGE, content_type="text/html", delay=behavior.delay)
+        speaker = self._speaker(behavior)
+        match operation:
             case "GetCACaps":
-                return Response(body=CAPABILITIES)
+                return _capabilities(behavior)
             case "GetCACert":
-                return Response(body=self.authority.ca_certificates(), content_type=self.authority.media_type)
+                return Response(body=speaker.ca_certificates(), content_type=speaker.media_type)
+            case "GetNextCACert" if behavior.next_ca:
+                announcement = self.authority.announcement_of(self.next_authority)
+                return Response(body=announcement, content_type=NEXT_CA_TYPE)
             case "PKIOperation":
-                return replace(self._operation(body, behavior), delay=behavior.delay)
+                return replace(self._operation(body, speaker, behavior), delay=behavior.delay)
         return Response(400, b"GetCACaps, GetCACert or PKIOperation was expected as operation\n")
 
-    def _operation(self, body: bytes, behavior: Behavior) -> Response:
+    def _speaker(self, behavior: Behavior) -> Authority:
+        """The authority with the certificates that it speaks through."""
+        if not behavior.ra_pair:
+            return self.authority
+        with self._lock:
+            if self._with_ra_pair is None:
+                self._with_ra_pair = self.authority.with_ra_pair(now=self._clock())
+            return self._with_ra_pair
+
+    def _operation(self, body: bytes, speaker: Authority, behavior: Behavior) -> Response:
         if behavior.drop:
             return Response(drop=True)
         if behavior.empty:
             return Response(content_type=MESSAGE_TYPE)
         if behavior.http_status is not None:
             return Response(behavior.http_status, b"as told\n")
-        authority = self.authority
+        certificate, key = speaker.recipient
+        with self._lock:
+            passwords = self._challenges.outstanding(now=self._clock())
         try:
             request = messages.read_request(
-                body, certificate=authority.ra_certificate, key=authority.ra_key, allowed=_CIPHERS
+                body, certificate=certificate, key=key, allowed=_CIPHERS, passwords=passwords
             )
+            public_key_of(request.signer)
         except ScepError as error:
             return Response(400, f"{error}\n".encode())
         if not asn1.is_printable(request.transaction_id):
             # a reply has to repeat it, and could not (RFC 8894 section 3.2.1.1)
             return Response(400, b"transactionID should be a PrintableString\n")
         with self._lock:
-            reply, dropped = self._answer(request, behavior)
+            reply, dropped = self._answer(request, speaker, behavior)
         return Response(drop=True) if dropped else Response(body=reply, content_type=MESSAGE_TYPE)
 
-    def _answer(self, request: Request, behavior: Behavior) -> tuple[bytes, bool]:
+    def _answer(self, request: Request, speaker: Authority, behavior: Behavior) -> tuple[bytes, bool]:
         """The reply, and whether it gets lost on its way."""
         entry = self.store.find(request.transaction_id)
         try:
-            entry, outcome = self._decide(entry, request, behavior)
-            reply = self._reply_about(entry, request, behavior)
-        except _RefusedError as refusal:
+            if request.message_type in (MessageType.GET_CERT, MessageType.GET_CRL):
+                outcome, payload = self._look_up(request)
+                password = next(iter(self._challenges.outstanding(now=self._clock())), "")
+                reply = self._reply(request, speaker, behavior, payload=payload, password=password)
+            else:
+                entry, outcome = self._decide(entry, request, behavior)
+                reply = self._reply_about(entry, request, speaker, behavior)
+        except Refused as refusal:
             outcome = f"failure {refusal.fail_info:d}"
-            reply = self._reply(
-                request, PkiStatus.FAILURE, fail_info=refusal.fail_info, fail_text=refusal.text
-            )
+            reply = self._reply(request, speaker, behavior, refusal=refusal)
         name = _common_name(_asked_for(entry, request))
-        key = _fingerprint(request.signer)
+        key = keys.fingerprint(public_key_of(request.signer))
         self.store.log(
             Logged(self._clock(), request.message_type.label, request.transaction_id, key, name, outcome)
         )
@@ -154,19 +186,25 @@ class Responder:
         return reply, self._seen[request.transaction_id] <= behavior.drop_replies
 
     def _decide(self, entry: Entry | None, request: Request, behavior: Behavior) -> tuple[Entry, str]:
-        """What is known of the transaction now, and what that is called in the log. Raises _RefusedError."""
-        if request.message_type is MessageType.RENEWAL_REQ:
-            raise _RefusedError(FailInfo.BAD_REQUEST, "GetCACaps does not offer Renewal: send a PKCSReq")
-        if entry is not None and entry.public_key_sha256 != _fingerprint(request.signer):
-            raise _RefusedError(FailInfo.BAD_REQUEST, "this transactionID belongs to another key")
+        """What is known of the transaction now, and what that is called in the log. Raises Refused."""
+        signer = keys.fingerprint(public_key_of(request.signer))
+        if entry is not None and entry.public_key_sha256 != signer:
+            raise Refused(FailInfo.BAD_REQUEST, "this transactionID belongs to another key")
         if request.message_type is MessageType.CERT_POLL:
             if entry is None:
-                raise _RefusedError(FailInfo.BAD_CERT_ID, "no such transaction")
+                raise Refused(FailInfo.BAD_CERT_ID, "no such transaction")
         elif entry is None:
             entry = Entry(
                 transaction_id=request.transaction_id,
-                public_key_sha256=_fingerprint(request.signer),
-                csr=self._checked(request),
+                public_key_sha256=signer,
+                csr=registration.check(
+                    request,
+                    authority=self.authority,
+                    behavior=behavior,
+                    challenges=self._challenges,
+                    store=self.store,
+                    now=self._clock(),
+                ),
                 pending_left=behavior.pending,
             )
         if entry.certificate is not None:
@@ -176,106 +214,118 @@ class Responder:
             self.store.save(entry)
             return entry, "pending"
         if behavior.fail_info is not None:
-            raise _RefusedError(FailInfo(behavior.fail_info), "as told")
-        certificate = self._issue(entry)
+            raise Refused(FailInfo(behavior.fail_info), "as told")
+        renewed = request.signer.issuer == self.authority.certificate.subject
+        if renewed and behavior.old_certificate_at_renewal:
+            certificate, outcome = request.signer, "old certificate"
+        else:
+            certificate, outcome = self._issue(entry), "issued"
         entry = replace(entry, certificate=certificate.public_bytes(Encoding.DER))
         self.store.save(entry)
-        return entry, "issued"
+        return entry, outcome
 
     def _issue(self, entry: Entry) -> x509.Certificate:
-        """The certificate that was asked for. Raises _RefusedError where the CSR's wishes make no sense."""
+        """The certificate that was asked for. Raises Refused where the CSR's wishes make no sense."""
         try:
             return self.authority.issue(x509.load_der_x509_csr(entry.csr), now=self._clock())
         except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
-            raise _RefusedError(
-                FailInfo.BAD_REQUEST, f"the CSR cannot be made a certificate: {error}"
-            ) from error
+            raise Refused(FailInfo.BAD_REQUEST, f"the CSR cannot be made a certificate: {error}") from error
 
-    def _checked(self, request: Request) -> bytes:
-        """The CSR of a PKCSReq, once it may be granted. Raises _RefusedError."""
+    def _look_up(self, request: Request) -> tuple[str, bytes]:
+        """What a GetCert or GetCRL is called in the log, and what it asked for. Raises Refused."""
         try:
-            csr = x509.load_der_x509_csr(request.content)
-            key = _verified_key(csr)
-            challenge = _challenge_password(csr)
+            asked = asn1.decode(asn1.IssuerAndSerial, request.content)
         except ValueError as error:
-            raise _RefusedError(FailInfo.BAD_MESSAGE_CHECK, f"the CSR cannot be read: {error}") from error
-        except UnsupportedAlgorithm as error:
-            raise _RefusedError(FailInfo.BAD_ALG, f"the CSR cannot be verified: {error}") from error
-        if key != request.signer.public_key():
-            raise _RefusedError(
-                FailInfo.BAD_MESSAGE_CHECK, "the message is not signed with the key in the CSR"
-            )
-        if self._challenge is not None and not hmac.compare_digest(challenge, self._challenge.encode()):
-            raise _RefusedError(FailInfo.BAD_REQUEST, "the challenge password is wrong")
-        return request.content
+            raise Refused(FailInfo.BAD_MESSAGE_CHECK, registration.UNREADABLE) from error
+        ca = self.authority.certificate
+        if asn1.encode(asked.issuer) != asn1.subject_of(ca.public_bytes(Encoding.DER)):
+            raise Refused(FailInfo.BAD_CERT_ID, "this CA is not that issuer")
+        if request.message_type is MessageType.GET_CRL:
+            return "crl", cms.degenerate([], [self.authority.crl(self.store.revoked(), now=self._clock())])
+        der = self.store.certificate(asked.serial)
+        if der is None:
+            raise Refused(FailInfo.BAD_CERT_ID, "no certificate has this serial number")
+        return "certificate", cms.degenerate([x509.load_der_x509_certificate(der)])
 
-    def _reply_about(self, entry: Entry, request: Request, behavior: Behavior) -> bytes:
+    def _reply_about(self, entry: Entry, request: Request, speaker: Authority, behavior: Behavior) -> bytes:
         if behavior.reply_for_somebody_else:
             request = replace(request, transaction_id=hashlib.sha256(b"somebody else").hexdigest())
         if entry.certificate is None:
-            return self._reply(request, PkiStatus.PENDING)
-        issued = (x509.load_der_x509_certificate(entry.certificate), self.authority.certificate)
-        # the CA's own certificate is at hand, and nobody but the CA can open what is sealed for it
-        recipient = self.authority.certificate if behavior.sealed_for_somebody_else else request.signer
-        return self._reply(request, PkiStatus.SUCCESS, issued=issued, recipient=recipient)
+            return self._reply(request, speaker, behavior)
+        own, ca = x509.load_der_x509_certificate(entry.certificate), self.authority.certificate
+        issued = {
+            OtherCertificates.AFTER: [own, ca],
+            OtherCertificates.BEFORE: [ca, own],
+            OtherCertificates.ABSENT: [own],
+        }[behavior.other_certificates]
+        password = challenge_password_of(x509.load_der_x509_csr(entry.csr))
+        return self._reply(request, speaker, behavior, payload=cms.degenerate(issued), password=password)
 
     def _reply(
         self,
         request: Request,
-        status: PkiStatus,
+        speaker: Authority,
+        behavior: Behavior,
         *,
-        issued: tuple[x509.Certificate, ...] = (),
-        recipient: x509.Certificate | None = None,
-        fail_info: FailInfo | None = None,
-        fail_text: str = "",
+        payload: bytes | None = None,
+        password: str = "",
+        refusal: Refused | None = None,
     ) -> bytes:
+        """A CertRep: SUCCESS with `payload`, FAILURE for `refusal`, else PENDING. Raises Refused."""
+        status = PkiStatus.SUCCESS if payload is not None else PkiStatus.PENDING
+        if refusal is not None:
+            status = PkiStatus.FAILURE
+        elif status is PkiStatus.PENDING and behavior.success_without_payload:
+            status = PkiStatus.SUCCESS
+        if payload is not None and not password and not isinstance(request.signer.public_key(), RSAPublicKey):
+            raise Refused(FailInfo.BAD_ALG, "a reply for an EC key needs a password to be encrypted under")
+        # the CA's own certificate is at hand, and nobody but the CA can open what is sealed for it
+        recipient = self.authority.certificate if behavior.sealed_for_somebody_else else request.signer
         return messages.build_reply(
             request,
             status,
-            certificate=self.authority.ra_certificate,
-            key=self.authority.ra_key,
+            certificate=speaker.ra_certificate,
+            key=speaker.ra_key,
             sender_nonce=os.urandom(messages.NONCE_LENGTH),
-            issued=issued,
+            payload=payload,
+            password=password,
             envelope_for=recipient,
-            fail_info=fail_info,
-            fail_text=fail_text,
+            fail_info=refusal.fail_info if refusal else None,
+            fail_text=refusal.text if refusal else "",
+            form=_reply_form(behavior),
         )
 
 
-class _RefusedError(Exception):
-    def __init__(self, fail_info: FailInfo, text: str) -> None:
-        super().__init__(text)
-        self.fail_info = fail_info
-        self.text = text
+def _capabilities(behavior: Behavior) -> Response:
+    offered = behavior.keywords
+    if offered is None:
+        renewal = ("Renewal",) if RenewalForm.RENEWAL_REQ in behavior.renewal_forms else ()
+        offered = (*KEYWORDS, *renewal, *(("GetNextCACert",) if behavior.next_ca else ()))
+    match behavior.capabilities_form:
+        case CapabilitiesForm.HTML:
+            return Response(body=_PAGE, content_type="text/html")
+        case CapabilitiesForm.NOT_FOUND:
+            return Response(404, b"no such operation\n")
+        case CapabilitiesForm.CRLF:
+            body = "".join(f"{keyword}\r\n" for keyword in offered)
+        case CapabilitiesForm.NO_FINAL_NEWLINE:
+            body = "\n".join(offered)
+        case CapabilitiesForm.LF:
+            body = "".join(f"{keyword}\n" for keyword in offered)
+    return Response(body=body.encode())
 
 
-def _verified_key(csr: x509.CertificateSigningRequest) -> RSAPublicKey:
-    """The key that signed `csr`, which is the key in it. Raises ValueError and UnsupportedAlgorithm.
-
-    By hand, because `is_signature_valid` is False for every SHA-1, which R4 still offers.
-    """
-    key, digest = csr.public_key(), csr.signature_hash_algorithm
-    scheme = csr.signature_algorithm_parameters
-    if not isinstance(key, RSAPublicKey) or isinstance(scheme, ec.ECDSA) or digest is None or scheme is None:
-        raise ValueError("it is not signed with RSA")
-    try:
-        key.verify(csr.signature, csr.tbs_certrequest_bytes, scheme, digest)
-    except InvalidSignature as error:
-        raise ValueError("its signature is wrong") from error
-    return key
-
-
-def _challenge_password(csr: x509.CertificateSigningRequest) -> bytes:
-    try:
-        return csr.attributes.get_attribute_for_oid(AttributeOID.CHALLENGE_PASSWORD).value
-    except x509.AttributeNotFound:
-        return b""
-
-
-def _fingerprint(certificate: x509.Certificate) -> str:
-    """SHA-256 of the public key."""
-    key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return hashlib.sha256(key).hexdigest()
+def _reply_form(behavior: Behavior) -> ReplyForm:
+    return ReplyForm(
+        digest=behavior.reply_digest,
+        cipher=behavior.reply_cipher,
+        sender_nonce=behavior.sender_nonce,
+        no_content=behavior.no_content.octets,
+        fail_text_type=asn1.FAIL_INFO_TEXT_SEEN if behavior.fail_text_type_seen else asn1.FAIL_INFO_TEXT,
+        hresult=behavior.hresult,
+        with_signer=not behavior.without_signer_certificate,
+        indefinite=behavior.indefinite,
+    )
 
 
 def _asked_for(entry: Entry | None, request: Request) -> x509.Name:

@@ -26,8 +26,9 @@ from types import FrameType
 from urllib.parse import parse_qsl
 
 from scep.authority import Authority
+from scep.behavior import Behavior
 from scep.ber import MAX_SIZE
-from scep.responder import Behavior, Responder, Response
+from scep.responder import Responder, Response
 from scep.store import DirectoryStore
 
 PATH = "/scep"

@@ -1,4 +1,4 @@
-"""What the responder remembers: its transactions, and which messages came. In memory, or in a directory."""
+"""What the responder remembers: transactions, revocations, which messages came. In memory, or in a directory."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +18,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One transaction. `csr` and `certificate` are DER; `certificate` is None until it is issued."""
+    """One transaction. `csr` and `certificate` are DER; `certificate` is None until it is issued.
+
+    `public_key_sha256` is of the key that signs the transaction's messages.
+    """
 
     transaction_id: str
     public_key_sha256: str
@@ -49,6 +53,18 @@ class Store(Protocol):
     def save(self, entry: Entry) -> None:
         """Keep `entry` in place of the one with the same transaction ID."""
 
+    def issued(self) -> Iterable[bytes]:
+        """The DER of every certificate issued."""
+
+    def certificate(self, serial_number: int) -> bytes | None:
+        """The DER of the certificate issued with this serial number, or None."""
+
+    def revoke(self, serial_number: int, at: datetime) -> None:
+        """Count the certificate as revoked since `at`."""
+
+    def revoked(self) -> Mapping[int, datetime]:
+        """Since when which serial numbers are revoked."""
+
     def log(self, message: Logged) -> None:
         """Append to the log of messages."""
 
@@ -61,6 +77,8 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
+        self._certificates: dict[int, bytes] = {}
+        self._revoked: dict[int, datetime] = {}
         self._messages: list[Logged] = []
 
     def find(self, transaction_id: str) -> Entry | None:
@@ -70,6 +88,25 @@ class MemoryStore:
     def save(self, entry: Entry) -> None:
         """Keep `entry` in place of the one with the same transaction ID."""
         self._entries[entry.transaction_id] = entry
+        if entry.certificate is not None:
+            serial_number = x509.load_der_x509_certificate(entry.certificate).serial_number
+            self._certificates[serial_number] = entry.certificate
+
+    def issued(self) -> Iterable[bytes]:
+        """The DER of every certificate issued."""
+        return self._certificates.values()
+
+    def certificate(self, serial_number: int) -> bytes | None:
+        """The DER of the certificate issued with this serial number, or None."""
+        return self._certificates.get(serial_number)
+
+    def revoke(self, serial_number: int, at: datetime) -> None:
+        """Count the certificate as revoked since `at`; what was revoked before stays as it was."""
+        self._revoked.setdefault(serial_number, at)
+
+    def revoked(self) -> Mapping[int, datetime]:
+        """Since when which serial numbers are revoked."""
+        return self._revoked
 
     def log(self, message: Logged) -> None:
         """Append to the log of messages."""
@@ -81,7 +118,8 @@ class MemoryStore:
 
 
 class DirectoryStore(MemoryStore):
-    """Also keeps it in files, and goes on with them: transactions/*.json, issued/SERIAL.pem, messages.jsonl.
+    """Also keeps it in files, and goes on with them: transactions/*.json, issued/SERIAL.pem,
+    revoked.json, messages.jsonl.
 
     `messages()` returns those since this object was made, the file has all. A transaction's file holds its CSR,
     and with it the challenge password: mode 0600.
@@ -91,6 +129,7 @@ class DirectoryStore(MemoryStore):
         super().__init__()
         self._transactions = directory / "transactions"
         self._issued = directory / "issued"
+        self._revocations = directory / "revoked.json"
         self._log = directory / "messages.jsonl"
         for folder in (self._transactions, self._issued):
             folder.mkdir(parents=True, exist_ok=True)
@@ -106,6 +145,15 @@ class DirectoryStore(MemoryStore):
             super().save(entry)
             # killed between the two files of one certificate
             self._publish(entry)
+        if self._revocations.exists():
+            for serial_number, at in json.loads(self._revocations.read_text()).items():
+                super().revoke(int(serial_number, 16), datetime.fromisoformat(at))
+
+    def revoke(self, serial_number: int, at: datetime) -> None:
+        """On the disk too."""
+        super().revoke(serial_number, at)
+        stored = {f"{number:x}": since.isoformat() for number, since in self.revoked().items()}
+        _write(self._revocations, json.dumps(stored).encode())
 
     def save(self, entry: Entry) -> None:
         """On the disk first: a certificate that was handed out is never forgotten."""

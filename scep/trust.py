@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from scep.certificates import is_ca, key_usage_of
 from scep.errors import MessageCheckFailed, WrongCertificate
+from scep.keys import PublicKey
 
 CLOCK_SKEW = timedelta(hours=1)
 """By how much a CA's clock may run ahead of ours before its fresh certificate counts as not yet valid."""
@@ -32,30 +32,39 @@ def pinned(certificates: Sequence[x509.Certificate], fingerprint: str) -> tuple[
             f"A CA certificate with the pinned SHA-256 fingerprint {wanted} was expected; GetCACert returned "
             f"{', '.join(found)}. If the CA was renewed, check its new fingerprint and pin that."
         )
-    believed = [certificate for certificate in certificates if _issued_by(certificate, anchor)]
-    return tuple(
-        certificate for certificate in certificates if certificate == anchor or certificate in believed
-    )
+    believed = [anchor]
+    for _ in range(_LONGEST_CHAIN):
+        believed += [
+            certificate
+            for certificate in certificates
+            if certificate not in believed and any(_issued_by(certificate, each) for each in believed)
+        ]
+    return tuple(certificate for certificate in certificates if certificate in believed)
 
 
 def encryption_certificate(certificates: Sequence[x509.Certificate]) -> x509.Certificate:
     """The one to encrypt for: keyEncipherment, an RA before the CA; else what there is (quirks 1, 2)."""
+    issuing = issuing_ca(certificates)
 
-    def rank(certificate: x509.Certificate) -> tuple[bool, bool]:
+    def rank(certificate: x509.Certificate) -> tuple[bool, bool, bool]:
         usage = key_usage_of(certificate)
-        return (usage is not None and not usage.key_encipherment, is_ca(certificate))
+        cannot = usage is not None and not usage.key_encipherment
+        return (cannot, is_ca(certificate), certificate != issuing)
 
     return min(certificates, key=rank)
 
 
 def issuing_ca(certificates: Sequence[x509.Certificate]) -> x509.Certificate:
-    """The CA among GetCACert's certificates, in whatever order they came (quirk 1)."""
-    issuers = {
-        certificate.issuer for certificate in certificates if certificate.issuer != certificate.subject
-    }
+    """The CA among GetCACert's certificates that issues, in whatever order they came (quirk 1).
 
-    def rank(certificate: x509.Certificate) -> tuple[bool, bool]:
-        return (certificate.subject not in issuers, not is_ca(certificate))
+    Where there is an RA, its issuer; else the CA at the lower end of the chain.
+    """
+    registration = {each.issuer for each in certificates if not is_ca(each) and each.issuer != each.subject}
+    superior = {each.issuer for each in certificates if is_ca(each) and each.issuer != each.subject}
+
+    def rank(certificate: x509.Certificate) -> tuple[bool, bool, bool]:
+        subject = certificate.subject
+        return (not is_ca(certificate), subject not in registration, subject in superior)
 
     return min(certificates, key=rank)
 
@@ -63,25 +72,23 @@ def issuing_ca(certificates: Sequence[x509.Certificate]) -> x509.Certificate:
 def own_certificate(
     certificates: Sequence[x509.Certificate],
     *,
-    public_key: RSAPublicKey,
+    public_key: PublicKey,
     ca_certificates: Sequence[x509.Certificate],
     now: datetime,
+    old_certificate: x509.Certificate | None = None,
 ) -> x509.Certificate:
-    """The one for `public_key` (quirk 27), issued under `ca_certificates` and valid at `now`.
+    """The one for `public_key` (quirk 27), issued under `ca_certificates`, valid at `now` and not the old one.
 
     Raises WrongCertificate.
     """
-    wanted = public_key.public_numbers()
-    certificate = next((each for each in certificates if _rsa_numbers(each) == wanted), None)
+    if old_certificate is not None:
+        certificates = _without_old(certificates, old_certificate)
+    certificate = next((each for each in certificates if _key_of(each) == public_key), None)
     if certificate is None:
         raise WrongCertificate(
             f"A certificate for our key was expected; the reply holds {len(certificates)} for other keys."
         )
-    if not _chains_to(certificate, ca_certificates, certificates, _LONGEST_CHAIN):
-        raise WrongCertificate(
-            "The certificate should be issued by the CA that GetCACert returned; its issuer is "
-            f"{certificate.issuer.rfc4514_string()!r}, which that is not."
-        )
+    check_issued(certificate, ca_certificates, certificates)
     if not certificate.not_valid_before_utc - CLOCK_SKEW <= now < certificate.not_valid_after_utc:
         raise WrongCertificate(
             "The certificate should be valid now; it is valid from "
@@ -89,6 +96,52 @@ def own_certificate(
             f"UTC. Compare the clocks of this server and the CA ({now:%Y-%m-%d %H:%M} here)."
         )
     return certificate
+
+
+def check_issued(
+    certificate: x509.Certificate,
+    ca_certificates: Sequence[x509.Certificate],
+    intermediates: Sequence[x509.Certificate] = (),
+) -> None:
+    """Raise WrongCertificate unless `certificate` was issued under `ca_certificates`."""
+    if not _chains_to(certificate, ca_certificates, intermediates, _LONGEST_CHAIN):
+        raise WrongCertificate(
+            "The certificate should be issued by the CA that GetCACert returned; its issuer is "
+            f"{certificate.issuer.rfc4514_string()!r}, which that is not."
+        )
+
+
+def own_crl(
+    crls: Sequence[x509.CertificateRevocationList], ca_certificates: Sequence[x509.Certificate]
+) -> x509.CertificateRevocationList:
+    """The CRL that one of `ca_certificates` signed, fresh or not. Raises WrongCertificate."""
+    for crl in crls:
+        for issuer in ca_certificates:
+            if crl.issuer == issuer.subject and _signed_by(crl, issuer):
+                return crl
+    raise WrongCertificate(
+        f"A CRL of the CA that GetCACert returned was expected; the reply holds {len(crls)}, and that CA signed none "
+        "of them. Look into the server's log."
+    )
+
+
+def _without_old(certificates: Sequence[x509.Certificate], old: x509.Certificate) -> list[x509.Certificate]:
+    """All but the old one, which some servers return in place of a new one (quirk 21). Raises WrongCertificate."""
+    kept = [each for each in certificates if not _is_the_same(each, old)]
+    if len(kept) < len(certificates) and all(is_ca(each) for each in kept):
+        raise WrongCertificate(
+            f"A new certificate was expected; the server returned the old one (serial number {old.serial_number:x}, "
+            f"valid to {old.not_valid_after_utc:%Y-%m-%d %H:%M} UTC). Choose another form of renewal for this server."
+        )
+    return kept
+
+
+def _is_the_same(certificate: x509.Certificate, old: x509.Certificate) -> bool:
+    same_serial = certificate.serial_number == old.serial_number
+    same_end = certificate.not_valid_after_utc == old.not_valid_after_utc
+    return certificate.issuer == old.issuer and (
+        same_serial or (same_end and certificate.not_valid_before_utc == old.not_valid_before_utc)
+    )
 
 
 def _chains_to(
@@ -116,9 +169,15 @@ def _issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     return True
 
 
-def _rsa_numbers(certificate: x509.Certificate) -> object:
+def _signed_by(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
     try:
-        key = certificate.public_key()
+        return crl.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return False
+
+
+def _key_of(certificate: x509.Certificate) -> object:
+    try:
+        return certificate.public_key()
     except (ValueError, UnsupportedAlgorithm):
         return None
-    return key.public_numbers() if isinstance(key, RSAPublicKey) else None

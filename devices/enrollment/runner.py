@@ -37,7 +37,7 @@ from devices.rules.lifecycle import (
 from devices.rules.schedule import next_poll
 from devices.secrets import SecretUnreadable
 from scep.client import ScepClient
-from scep.csr import CertificateParameters, SignatureAlgorithm, Transaction, new_transaction
+from scep.csr import CertificateParameters, SignatureAlgorithm
 from scep.errors import HttpStatusError, MessageCheckFailed, NotScep, WrongCertificate
 from scep.exchange import (
     Exchange,
@@ -50,6 +50,7 @@ from scep.exchange import (
     ServerProfile,
     Step,
 )
+from scep.transaction import Transaction, new_transaction
 
 logger = logging.getLogger(__name__)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from cryptography import x509
@@ -11,11 +12,12 @@ from cryptography import x509
 from scep import asn1, cms, envelope, messages
 from scep.algorithms import ContentCipher
 from scep.client import ScepClient
-from scep.csr import CertificateParameters, SignatureAlgorithm, Transaction, new_transaction
+from scep.csr import CertificateParameters, SignatureAlgorithm
 from scep.errors import RequestRefused
 from scep.exchange import Exchange, HttpRequest, Outcome, ServerPolicy, ServerProfile, Step
 from scep.messages import MessageType, Reply
 from scep.responder import Responder, Response
+from scep.transaction import Requester, Transaction, new_transaction
 
 CHALLENGE = "opensesame-8894"
 NOW = datetime.now(UTC)
@@ -32,7 +34,7 @@ def transaction(
 
 def renamed(made: Transaction, transaction_id: str) -> Transaction:
     """The same key and CSR under another transaction ID."""
-    return Transaction(transaction_id, made.key, made.csr, made.signer)
+    return replace(made, transaction_id=transaction_id)
 
 
 def run(
@@ -68,12 +70,13 @@ def send(
     if content is None:
         content = made.csr
         if message_type is MessageType.CERT_POLL:
-            content = messages.issuer_and_subject(responder.authority.certificate, made.signer)
+            subject = asn1.requested_subject_of(made.csr)
+            content = messages.issuer_and_subject(responder.authority.certificate, subject)
     body = messages.build_request(
         message_type,
         content,
-        transaction=made,
-        recipient=responder.authority.ra_certificate,
+        requester=made.requester,
+        recipient=responder.authority.recipient[0],
         sender_nonce=sender_nonce or os.urandom(messages.NONCE_LENGTH),
         cipher=cipher,
         digest=SignatureAlgorithm.SHA256,
@@ -96,7 +99,7 @@ def ask(
     assert (response.status, response.content_type) == (200, "application/x-pki-message"), response
     return messages.read_reply(
         response.body,
-        transaction=made,
+        requester=made.requester,
         signers=[responder.authority.ra_certificate],
         sender_nonce=sender_nonce,
         allowed=allowed,
@@ -120,22 +123,32 @@ def refusal(
     try:
         reply = ask(responder, made, message_type, content=content)
     except RequestRefused as error:
-        return int(error.fail_info), error.fail_text
+        return int(error.fail_info), error.server_words
     raise AssertionError(f"a FAILURE was expected, {reply.status.name} came")
 
 
 def signed_with_text_id(made: Transaction, transaction_id: str, responder: Responder) -> bytes:
     """A PKCSReq whose transactionID is a UTF8String, as no client should send it."""
+    content = envelope.envelop(
+        made.csr, recipient=responder.authority.ra_certificate, cipher=ContentCipher.AES_128
+    )
+    text = asn1.attribute(asn1.TRANSACTION_ID, transaction_id)
+    return signed_request(content, made.requester, os.urandom(messages.NONCE_LENGTH), text)
+
+
+def signed_request(
+    content: bytes, requester: Requester, nonce: bytes, transaction_id: asn1.Attribute | None = None
+) -> bytes:
+    """A PKCSReq around an envelope, whatever that is."""
+    usual = asn1.attribute(asn1.TRANSACTION_ID, asn1.printable(requester.transaction_id))
     return cms.sign(
-        envelope.envelop(
-            made.csr, recipient=responder.authority.ra_certificate, cipher=ContentCipher.AES_128
-        ),
-        certificate=made.signer,
-        key=made.key,
+        content,
+        certificate=requester.certificate,
+        key=requester.key,
         attributes=[
             asn1.attribute(asn1.MESSAGE_TYPE, asn1.printable("19")),
-            asn1.attribute(asn1.TRANSACTION_ID, transaction_id),
-            asn1.attribute(asn1.SENDER_NONCE, os.urandom(messages.NONCE_LENGTH)),
+            transaction_id or usual,
+            asn1.attribute(asn1.SENDER_NONCE, nonce),
         ],
         algorithm=SignatureAlgorithm.SHA256,
     )

@@ -14,11 +14,12 @@ import pytest
 from scep.authority import Authority
 from scep.ber import MAX_SIZE
 from scep.client import ScepClient, thread_session
-from scep.csr import CertificateParameters, SignatureAlgorithm, Transaction, new_transaction
+from scep.csr import CertificateParameters, SignatureAlgorithm
 from scep.errors import ConnectionFailed, HttpStatusError, NotScep
 from scep.exchange import Exchange, Failed, HttpRequest, Issued, Outcome, ServerPolicy, Step
 from scep.responder import Behavior, Responder
 from scep.server import serving
+from scep.transaction import Transaction, new_transaction
 from tests.peers.process import free_port
 
 NOW = datetime.now(UTC)

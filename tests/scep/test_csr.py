@@ -7,13 +7,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scep import asn1
-from scep.csr import CertificateParameters, SignatureAlgorithm, Transaction, alternative_name, new_transaction
+from scep.csr import CertificateParameters, SignatureAlgorithm, alternative_name
+from scep.transaction import Transaction, new_transaction
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 CHALLENGE = "opensesame-8894"
@@ -106,12 +107,12 @@ def test_a_transaction_is_restored_as_it_was() -> None:
     assert (again.transaction_id, again.csr, again.signer) == (made.transaction_id, made.csr, made.signer)
 
 
-def test_only_rsa_keys_are_restored() -> None:
+def test_only_keys_that_it_makes_are_restored() -> None:
     made = make()
-    other = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+    other = ed25519.Ed25519PrivateKey.generate().private_bytes(
         Encoding.DER, PrivateFormat.PKCS8, NoEncryption()
     )
-    with pytest.raises(ValueError, match="not an RSA key"):
+    with pytest.raises(ValueError, match="neither RSA nor EC"):
         Transaction.restore(
             transaction_id="t",
             private_key=other,

@@ -12,11 +12,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from scep import asn1, envelope, messages
+from scep import asn1, cms, messages
 from scep.algorithms import ContentCipher
 from scep.authority import Authority
 from scep.capabilities import Capabilities
-from scep.csr import CertificateParameters, SignatureAlgorithm, Transaction, new_transaction
+from scep.csr import CertificateParameters, SignatureAlgorithm
 from scep.errors import ConnectionFailed, ScepError
 from scep.exchange import (
     Exchange,
@@ -31,7 +31,8 @@ from scep.exchange import (
     Step,
 )
 from scep.messages import MessageType, PkiStatus, Request
-from scep.responder import CAPABILITIES, Responder
+from scep.responder import KEYWORDS, Responder
+from scep.transaction import Transaction, new_transaction
 
 NOW = datetime.now(UTC)
 NONCE = b"n" * 16
@@ -51,7 +52,7 @@ def transaction() -> Transaction:
 
 @pytest.fixture
 def profile(authority: Authority) -> ServerProfile:
-    return ServerProfile(Capabilities.read(CAPABILITIES), (authority.certificate,))
+    return ServerProfile(Capabilities.of(KEYWORDS), (authority.certificate,))
 
 
 Reply = Callable[[Request], bytes]
@@ -317,7 +318,7 @@ class TestReplies:
         reply = answer(
             authority,
             PkiStatus.SUCCESS,
-            issued=(authority.certificate,),
+            payload=cms.degenerate([authority.certificate]),
             envelope_for=authority.certificate,
         )
         error = error_of(self.outcome(authority, transaction, profile, reply))
@@ -326,7 +327,7 @@ class TestReplies:
     def test_a_certificate_for_another_key(
         self, authority: Authority, transaction: Transaction, profile: ServerProfile
     ) -> None:
-        reply = answer(authority, PkiStatus.SUCCESS, issued=(authority.certificate,))
+        reply = answer(authority, PkiStatus.SUCCESS, payload=cms.degenerate([authority.certificate]))
         error = error_of(self.outcome(authority, transaction, profile, reply))
         assert error.details == "Communication Error (SCEP ERROR Fail Info 4)"
 
@@ -344,19 +345,14 @@ class TestReplies:
         profile: ServerProfile,
         wanted: ContentCipher,
         permission: ServerPolicy,
-        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        # our own side never makes DES: the envelope of the reply is made by hand
-        envelop = envelope.envelop
-
-        def forced(content: bytes, *, recipient: x509.Certificate, cipher: ContentCipher) -> bytes:
-            of_the_reply = recipient == transaction.signer
-            return envelop(content, recipient=recipient, cipher=wanted if of_the_reply else cipher)
-
-        monkeypatch.setattr(envelope, "envelop", forced)
         certificate = authority.issue(x509.load_der_x509_csr(transaction.csr), now=NOW)
-
-        reply = answer(authority, PkiStatus.SUCCESS, issued=(certificate,))
+        reply = answer(
+            authority,
+            PkiStatus.SUCCESS,
+            payload=cms.degenerate([certificate]),
+            form=messages.ReplyForm(cipher=wanted),
+        )
         error = error_of(self.outcome(authority, transaction, profile, reply))
         assert error.details == "Communication Error (SCEP ERROR Fail Info 0)"
         allowed = self.outcome(authority, transaction, profile, reply, permission)

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from scep import asn1, ber, cms, envelope, messages
 from scep.algorithms import ContentCipher, SignatureAlgorithm
 from scep.authority import Authority
-from scep.csr import CertificateParameters, Transaction, new_transaction
+from scep.csr import CertificateParameters
 from scep.errors import MessageCheckFailed, NotScep, RequestRefused, ScepError
 from scep.messages import MessageType, PkiStatus, Reply
+from scep.transaction import Transaction, new_transaction
 
 NOW = datetime.now(UTC)
 NONCE = b"\x01" * 16
@@ -69,7 +70,7 @@ def success() -> bytes:
 def read(data: bytes) -> Reply:
     return messages.read_reply(
         data,
-        transaction=MINE,
+        requester=MINE.requester,
         signers=[AUTHORITY.certificate],
         sender_nonce=NONCE,
         allowed=ALL_CIPHERS,
@@ -139,7 +140,7 @@ def test_quirk_13_what_the_server_says(oid: asn1.OID) -> None:
                 unknown=asn1.attribute(asn1.OID("1.2.3.4.5"), b"whatever"),
             )
         )
-    assert refused.value.fail_text == "not today"
+    assert refused.value.server_words == "not today"
     assert refused.value.hresult == "0x80094806"
 
 
@@ -184,7 +185,7 @@ def test_a_request_is_read_as_it_was_built() -> None:
     data = messages.build_request(
         MessageType.PKCS_REQ,
         MINE.csr,
-        transaction=MINE,
+        requester=MINE.requester,
         recipient=AUTHORITY.certificate,
         sender_nonce=NONCE,
         cipher=ContentCipher.AES_256,

@@ -11,8 +11,9 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from scep.client import ScepClient
-from scep.csr import CertificateParameters, SignatureAlgorithm, Transaction, new_transaction
+from scep.csr import CertificateParameters, SignatureAlgorithm
 from scep.exchange import Exchange, Failed, Issued, Outcome, ServerPolicy, Step
+from scep.transaction import Transaction, new_transaction
 from tests.peers.scep_server import Peer, issued, pkcs_requests, scep_server
 
 CHALLENGE = "opensesame-8894"

@@ -12,13 +12,13 @@ import pytest
 from cryptography import x509
 
 from scep.authority import Authority
-from scep.csr import Transaction
 from scep.errors import RequestRefused
 from scep.exchange import Issued, Outcome, Pending, Step
 from scep.messages import MessageType, PkiStatus
 from scep.responder import Behavior, Responder
 from scep.server import serving
 from scep.store import DirectoryStore
+from scep.transaction import Transaction
 from tests.scep.enrolling import CHALLENGE, NOW, ask, certificate_of, refusal, renamed, run, transaction
 
 
