@@ -16,7 +16,7 @@ from scep import asn1, ber, keys
 from scep.algorithms import SignatureAlgorithm
 from scep.keys import KeyType, PrivateKey
 
-__all__ = ["CertificateParameters", "KeyType", "SignatureAlgorithm", "challenge_password_of"]
+__all__ = ["CertificateParameters", "KeyType", "SignatureAlgorithm", "challenge_password_of", "load_request"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,23 @@ def certification_request(parameters: CertificateParameters, key: PrivateKey, su
     signature = keys.sign(key, info, algorithm)
     # the very bytes that were signed, with the identifier and a BIT STRING without unused bits
     return ber.wrap(0x30, info + asn1.encode(identifier) + ber.wrap(0x03, b"\0" + signature))
+
+
+def load_request(der: bytes) -> x509.CertificateSigningRequest:
+    """A PKCS #10 for reading; `signed_bytes_of(der)` is what was signed. Raises ValueError.
+
+    strongSwan does not sort the SET OF attributes, which cryptography refuses: they are sorted here.
+    """
+    info, *rest = ber.children(der)
+    fields = list(ber.children(info))
+    if fields and fields[-1][:1] == b"\xa0":
+        fields[-1] = ber.wrap(0xA0, b"".join(sorted(ber.children(fields[-1]))))
+    return x509.load_der_x509_csr(ber.wrap(0x30, b"".join((ber.wrap(0x30, b"".join(fields)), *rest))))
+
+
+def signed_bytes_of(der: bytes) -> bytes:
+    """The CertificationRequestInfo of a PKCS #10, which its signature covers. Raises ValueError."""
+    return next(ber.children(der), b"")
 
 
 def challenge_password_of(csr: x509.CertificateSigningRequest) -> str:

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from scep.authority import Authority
 from scep.behavior import Behavior
 from scep.challenges import Challenges
-from scep.csr import challenge_password_of
+from scep.csr import challenge_password_of, load_request, signed_bytes_of
 from scep.errors import FailInfo
 from scep.keys import PublicKey
 from scep.messages import MessageType, Request
@@ -70,13 +70,13 @@ def check(
 def _read(content: bytes) -> tuple[x509.CertificateSigningRequest, PublicKey, str]:
     """The CSR, its key and its challengePassword ("" for none). Raises Refused."""
     try:
-        csr = x509.load_der_x509_csr(content)
-        return csr, _verified_key(csr), challenge_password_of(csr)
+        csr = load_request(content)
+        return csr, _verified_key(csr, signed_bytes_of(content)), challenge_password_of(csr)
     except (ValueError, UnsupportedAlgorithm) as error:
         raise Refused(FailInfo.BAD_MESSAGE_CHECK, UNREADABLE) from error
 
 
-def _verified_key(csr: x509.CertificateSigningRequest) -> PublicKey:
+def _verified_key(csr: x509.CertificateSigningRequest, signed: bytes) -> PublicKey:
     """The key that signed `csr`, which is the key in it. Raises ValueError and UnsupportedAlgorithm.
 
     By hand, because `is_signature_valid` is False for every SHA-1, which R4 still offers.
@@ -85,9 +85,9 @@ def _verified_key(csr: x509.CertificateSigningRequest) -> PublicKey:
     scheme = csr.signature_algorithm_parameters
     try:
         if isinstance(key, RSAPublicKey) and digest and scheme and not isinstance(scheme, ec.ECDSA):
-            key.verify(csr.signature, csr.tbs_certrequest_bytes, scheme, digest)
+            key.verify(csr.signature, signed, scheme, digest)
         elif isinstance(key, EllipticCurvePublicKey) and isinstance(scheme, ec.ECDSA):
-            key.verify(csr.signature, csr.tbs_certrequest_bytes, scheme)
+            key.verify(csr.signature, signed, scheme)
         else:
             raise ValueError("it is signed neither with RSA nor with ECDSA")
     except InvalidSignature as error:

@@ -24,7 +24,7 @@ from scep.authority import Authority
 from scep.behavior import Behavior, CapabilitiesForm, OtherCertificates
 from scep.certificates import public_key_of
 from scep.challenges import Challenges, NoChallenge, SharedChallenge
-from scep.csr import challenge_password_of
+from scep.csr import challenge_password_of, load_request
 from scep.errors import FailInfo, ScepError
 from scep.messages import MessageType, PkiStatus, ReplyForm, Request
 from scep.registration import Refused
@@ -33,7 +33,7 @@ from scep.transaction import RenewalForm
 
 __all__ = ["KEYWORDS", "Behavior", "Responder", "Response"]
 
-KEYWORDS = ("AES", "POSTPKIOperation", "SCEPStandard", "SHA-256", "SHA-512")
+KEYWORDS = ("AES", "DES3", "POSTPKIOperation", "SCEPStandard", "SHA-256", "SHA-512")
 """What GetCACaps offers, beside Renewal and GetNextCACert where the behavior has them."""
 MESSAGE_TYPE = "application/x-pki-message"
 NEXT_CA_TYPE = "application/x-x509-next-ca-cert"
@@ -227,7 +227,7 @@ class Responder:
     def _issue(self, entry: Entry) -> x509.Certificate:
         """The certificate that was asked for. Raises Refused where the CSR's wishes make no sense."""
         try:
-            return self.authority.issue(x509.load_der_x509_csr(entry.csr), now=self._clock())
+            return self.authority.issue(load_request(entry.csr), now=self._clock())
         except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
             raise Refused(FailInfo.BAD_REQUEST, f"the CSR cannot be made a certificate: {error}") from error
 
@@ -258,7 +258,7 @@ class Responder:
             OtherCertificates.BEFORE: [ca, own],
             OtherCertificates.ABSENT: [own],
         }[behavior.other_certificates]
-        password = challenge_password_of(x509.load_der_x509_csr(entry.csr))
+        password = challenge_password_of(load_request(entry.csr))
         return self._reply(request, speaker, behavior, payload=cms.degenerate(issued), password=password)
 
     def _reply(
@@ -331,7 +331,7 @@ def _reply_form(behavior: Behavior) -> ReplyForm:
 def _asked_for(entry: Entry | None, request: Request) -> x509.Name:
     """The CSR's subject; the message's signer where there is no CSR that can be read."""
     try:
-        return x509.load_der_x509_csr(entry.csr if entry else request.content).subject
+        return load_request(entry.csr if entry else request.content).subject
     except ValueError:
         return request.signer.subject
 

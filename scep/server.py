@@ -15,6 +15,7 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -96,8 +97,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, responder: Responder, port: int) -> None:
+    def __init__(self, responder: Responder, port: int, tls: ssl.SSLContext | None = None) -> None:
         self.responder = responder
+        self._tls = tls
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
         super().__init__(("127.0.0.1", port), _Handler)
@@ -105,6 +107,9 @@ class _Server(ThreadingHTTPServer):
     def get_request(self) -> tuple[socket.socket, object]:
         """Accept a connection, and remember it."""
         connection, address = super().get_request()
+        if self._tls is not None:
+            # the handshake waits for the connection's own thread: a slow client must not hold up others
+            connection = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
         with self._lock:
             self._connections.add(connection)
         return connection, address
@@ -125,19 +130,20 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that went away is no news; anything else is."""
-        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError | ssl.SSLError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
     @property
     def url(self) -> str:
         """Where SCEP is."""
-        return f"http://127.0.0.1:{self.server_address[1]}{PATH}"
+        scheme = "http" if self._tls is None else "https"
+        return f"{scheme}://127.0.0.1:{self.server_address[1]}{PATH}"
 
 
 @contextlib.contextmanager
-def serving(responder: Responder, port: int = 0) -> Iterator[str]:
-    """Serve in a thread until the block ends; yields the URL."""
-    server = _Server(responder, port)
+def serving(responder: Responder, port: int = 0, *, tls: ssl.SSLContext | None = None) -> Iterator[str]:
+    """Serve in a thread until the block ends, over HTTPS with `tls`; yields the URL."""
+    server = _Server(responder, port, tls)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:

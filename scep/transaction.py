@@ -110,10 +110,8 @@ class Transaction:
     @property
     def requester(self) -> Requester:
         """Who signs and receives. Raises ValueError when the CSR is none."""
-        key, password = self.signer_key or self.key, ""
-        if not isinstance(key, RSAPrivateKey):
-            password = challenge_password_of(x509.load_der_x509_csr(self.csr))
-        return Requester(self.transaction_id, self.signer, key, password)
+        password = challenge_password_of(x509.load_der_x509_csr(self.csr))
+        return Requester(self.transaction_id, self.signer, self.signer_key or self.key, password)
 
     def private_key_der(self) -> bytes:
         """The key as unencrypted PKCS #8, for storage under the caller's encryption."""

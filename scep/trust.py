@@ -137,11 +137,9 @@ def _without_old(certificates: Sequence[x509.Certificate], old: x509.Certificate
 
 
 def _is_the_same(certificate: x509.Certificate, old: x509.Certificate) -> bool:
-    same_serial = certificate.serial_number == old.serial_number
-    same_end = certificate.not_valid_after_utc == old.not_valid_after_utc
-    return certificate.issuer == old.issuer and (
-        same_serial or (same_end and certificate.not_valid_before_utc == old.not_valid_before_utc)
-    )
+    """By issuer and serial number, or by the old key: the new certificate is for a new one."""
+    same = certificate.serial_number == old.serial_number and certificate.issuer == old.issuer
+    return same or (_key_of(old) is not None and _key_of(certificate) == _key_of(old))
 
 
 def _chains_to(

@@ -6,19 +6,22 @@ import os
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from cryptography import x509
 
 from scep import asn1, cms, envelope, messages
 from scep.algorithms import ContentCipher
 from scep.client import ScepClient
-from scep.csr import CertificateParameters, SignatureAlgorithm
-from scep.errors import RequestRefused
-from scep.exchange import Exchange, HttpRequest, Outcome, ServerPolicy, ServerProfile, Step
+from scep.conversation import Conversation, Failed, HttpRequest
+from scep.csr import CertificateParameters, KeyType, SignatureAlgorithm
+from scep.errors import RequestRefused, ScepError
+from scep.exchange import Exchange, Issued, Outcome, ServerPolicy, ServerProfile, Step
 from scep.messages import MessageType, Reply
 from scep.responder import Responder, Response
-from scep.transaction import Requester, Transaction, new_transaction
+from scep.transaction import RenewalForm, Requester, Transaction, new_renewal, new_transaction
 
+Result = TypeVar("Result")
 CHALLENGE = "opensesame-8894"
 NOW = datetime.now(UTC)
 
@@ -152,3 +155,49 @@ def signed_request(
         ],
         algorithm=SignatureAlgorithm.SHA256,
     )
+
+
+def enrolled(url: str, made: Transaction, **options: object) -> x509.Certificate:
+    """The certificate that the server at `url` issues at once."""
+    outcome = run(url, made, **options)  # type: ignore[arg-type]
+    assert isinstance(outcome, Issued), outcome
+    return outcome.certificate
+
+
+def renewal(
+    old_certificate: x509.Certificate,
+    old: Transaction,
+    form: RenewalForm,
+    *,
+    common_name: str = "mfp.example.com",
+    challenge: str = CHALLENGE,
+    key_type: KeyType = KeyType.RSA,
+) -> Transaction:
+    """A new key for the subject of `old`, of which `old_certificate` came."""
+    with_challenge = form is RenewalForm.PKCS_REQ_WITH_CHALLENGE or key_type is not KeyType.RSA
+    parameters = CertificateParameters(
+        common_name, "Example", 2048, SignatureAlgorithm.SHA256, challenge if with_challenge else "", key_type
+    )
+    return new_renewal(parameters, form=form, old_certificate=old_certificate, old_key=old.key, now=NOW)
+
+
+def carry(
+    url: str,
+    conversation: Conversation[Result],
+    *,
+    timeout: float = 5,
+) -> Result | Failed:
+    """Any operation with the server at `url`."""
+    return ScepClient(url, timeout=timeout).run(conversation)
+
+
+def error_of(outcome: object) -> ScepError:
+    """The error that it ended in."""
+    assert isinstance(outcome, Failed), outcome
+    return outcome.error
+
+
+def failed(url: str, conversation: Conversation[Result]) -> ScepError:
+    """The error that an operation with the server at `url` ends in."""
+    outcome = carry(url, conversation)
+    return error_of(outcome)
