@@ -170,13 +170,15 @@ def renewal(
     form: RenewalForm,
     *,
     common_name: str = "mfp.example.com",
-    challenge: str = CHALLENGE,
+    challenge: str | None = None,
     key_type: KeyType = KeyType.RSA,
 ) -> Transaction:
-    """A new key for the subject of `old`, of which `old_certificate` came."""
-    with_challenge = form is RenewalForm.PKCS_REQ_WITH_CHALLENGE or key_type is not KeyType.RSA
+    """A new key for the subject of `old`, of which `old_certificate` came; with a challenge where it needs one."""
+    if challenge is None:
+        needed = form is RenewalForm.PKCS_REQ_WITH_CHALLENGE or key_type is not KeyType.RSA
+        challenge = CHALLENGE if needed else ""
     parameters = CertificateParameters(
-        common_name, "Example", 2048, SignatureAlgorithm.SHA256, challenge if with_challenge else "", key_type
+        common_name, "Example", 2048, SignatureAlgorithm.SHA256, challenge, key_type
     )
     return new_renewal(parameters, form=form, old_certificate=old_certificate, old_key=old.key, now=NOW)
 
