@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from scep import asn1, cms, envelope, messages
 from scep.algorithms import ContentCipher
@@ -155,6 +156,30 @@ def signed_request(
         ],
         algorithm=SignatureAlgorithm.SHA256,
     )
+
+
+def with_encrypted_key(envelope_der: bytes, encrypted_key: bytes) -> bytes:
+    """An EnvelopedData with another encrypted content key for its one recipient."""
+    content_info = asn1.decode(asn1.ContentInfo, envelope_der)
+    enveloped = asn1.decode(asn1.EnvelopedData, asn1.encode(content_info.content))
+    (recipient,) = asn1.inside(asn1.KeyTransRecipient, enveloped.recipients)
+    changed = asn1.KeyTransRecipient(
+        version=recipient.version,
+        rid=recipient.rid,
+        key_encryption_algorithm=recipient.key_encryption_algorithm,
+        encrypted_key=encrypted_key,
+    )
+    recipients = asn1.tlv(asn1.set_of([asn1.encode(changed)]))
+    altered = asn1.EnvelopedData(version=0, recipients=recipients, content=enveloped.content)
+    return asn1.encode(asn1.ContentInfo(content_type=asn1.ENVELOPED_DATA, content=asn1.tlv(altered)))
+
+
+def wrongly_padded(certificate: x509.Certificate) -> bytes:
+    """What an RSA key decrypts to no PKCS #1 v1.5 padding."""
+    key = certificate.public_key()
+    assert isinstance(key, RSAPublicKey)
+    numbers = key.public_numbers()
+    return pow(3, numbers.e, numbers.n).to_bytes(key.key_size // 8, "big")
 
 
 def enrolled(url: str, made: Transaction, **options: object) -> x509.Certificate:

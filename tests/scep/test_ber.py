@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scep import ber
+from scep import asn1, ber
 from scep.ber import MAX_DEPTH, MAX_SIZE, BerError, children, to_der, wrap
 
 
@@ -39,6 +39,18 @@ def h(text: str) -> bytes:
 )
 def test_quirk_11_ber_becomes_der(given_ber: str, der: str) -> None:
     assert to_der(h(given_ber)) == h(der)
+
+
+@given(st.binary(max_size=3000), st.integers(0, 2**64))
+def test_quirk_11_indefinite_lengths_come_back_as_they_were(content: bytes, number: int) -> None:
+    encrypted = asn1.EncryptedContent(
+        content_type=asn1.DATA,
+        algorithm=asn1.AlgorithmIdentifier(algorithm=asn1.DATA, parameters=b"iv"),
+        content=content,
+    )
+    pair = asn1.encode(asn1.IssuerAndSerial(issuer=asn1.tlv(wrap(0x30, b"")), serial=number))
+    for der in (asn1.encode(encrypted), pair, asn1.encode(content)):
+        assert ber.to_der(ber.to_indefinite(der)) == der
 
 
 def test_quirk_11_pieces_of_an_encrypted_content_are_joined() -> None:

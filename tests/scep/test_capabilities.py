@@ -57,10 +57,30 @@ def test_quirk_06_sha1_by_permission_and_only_where_nothing_better_is_offered() 
     assert better.digest(allow_sha1=True) is SignatureAlgorithm.SHA512
 
 
-@given(st.frozensets(st.sampled_from(["AES", "DES3", "SHA-1", "SHA-256", "SCEPStandard", "DES", "Update"])))
-def test_quirks_08_09_des_and_aes_192_are_never_sent(keywords: frozenset[str]) -> None:
-    cipher = Capabilities.of(keywords).cipher(allow_3des=True)
-    assert cipher in (ContentCipher.AES_128, ContentCipher.TRIPLE_DES)
+KEYWORDS = st.frozensets(
+    st.sampled_from(
+        ["AES", "AES-192", "AES-256", "DES3", "SHA-1", "SHA-256", "SCEPStandard", "DES", "Update"]
+    )
+)
+
+
+@given(KEYWORDS, st.booleans())
+def test_quirk_08_des_is_never_sent(keywords: frozenset[str], prefer_aes_256: bool) -> None:
+    cipher = Capabilities.of(keywords).cipher(allow_3des=True, prefer_aes_256=prefer_aes_256)
+    assert cipher is not ContentCipher.DES
+
+
+@given(KEYWORDS, st.booleans())
+def test_quirk_09_aes_is_sent_with_128_or_256_bits(keywords: frozenset[str], prefer_aes_256: bool) -> None:
+    capabilities = Capabilities.of(keywords)
+    cipher = capabilities.cipher(allow_3des=True, prefer_aes_256=prefer_aes_256)
+    offered = keywords & {"AES", "SCEPStandard"}
+    if prefer_aes_256 and offered:
+        assert cipher is ContentCipher.AES_256
+    elif offered:
+        assert cipher is ContentCipher.AES_128
+    else:
+        assert cipher is (ContentCipher.AES_256 if "AES-256" in keywords else ContentCipher.TRIPLE_DES)
 
 
 @given(st.binary(max_size=300))

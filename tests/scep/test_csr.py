@@ -12,8 +12,15 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scep import asn1
-from scep.csr import CertificateParameters, SignatureAlgorithm, alternative_name
+from scep import asn1, ber
+from scep.csr import (
+    CertificateParameters,
+    SignatureAlgorithm,
+    alternative_name,
+    challenge_password_of,
+    load_request,
+    signed_bytes_of,
+)
 from scep.transaction import Transaction, new_transaction
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -127,6 +134,37 @@ def test_no_secret_shows() -> None:
     assert CHALLENGE not in repr(parameters)
     assert "csr" not in repr(made)
     assert "key=" not in repr(made)
+
+
+def test_more_alternative_names() -> None:
+    names = ("10.1.2.3", "print.example.com", "mfp.example.com")
+    parameters = CertificateParameters(
+        "mfp.example.com", "", 2048, SignatureAlgorithm.SHA256, "", alternative_names=names
+    )
+    text = openssl_says(new_transaction(parameters, now=NOW).csr)
+    assert "DNS:mfp.example.com, IP Address:10.1.2.3, DNS:print.example.com\n" in text
+
+
+def test_a_csr_with_unsorted_attributes_is_read() -> None:
+    """strongSwan sends such: its own signature must still fit what it signed."""
+    sorted_csr = make().csr
+    info, *rest = ber.children(sorted_csr)
+    fields = list(ber.children(info))
+    turned = ber.wrap(0xA0, b"".join(reversed(list(ber.children(fields[-1])))))
+    info = ber.wrap(0x30, b"".join([*fields[:-1], turned]))
+    unsorted_csr = ber.wrap(0x30, b"".join([info, *rest]))
+    with pytest.raises(ValueError, match="SetOrdering"):
+        x509.load_der_x509_csr(unsorted_csr)
+    assert load_request(unsorted_csr) == load_request(sorted_csr) == x509.load_der_x509_csr(sorted_csr)
+    assert challenge_password_of(load_request(unsorted_csr)) == CHALLENGE
+    assert signed_bytes_of(unsorted_csr) == info != signed_bytes_of(sorted_csr)
+
+
+@settings(max_examples=200)
+@given(st.binary(max_size=200))
+def test_what_is_no_csr_is_a_value_error(noise: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011
+        load_request(noise)
 
 
 @settings(max_examples=200)

@@ -175,6 +175,32 @@ class TestOrder:
         assert (sent.method, sent.body) == ("GET", None)
         base64.b64decode(sent.params["message"], validate=True)
 
+    @pytest.mark.parametrize("status", [404, 414])
+    def test_quirk_24_a_query_that_is_too_long_for_iis_is_said(
+        self, authority: Authority, transaction: Transaction, status: int
+    ) -> None:
+        old = ServerProfile(Capabilities.of(["AES", "SHA-256"]), (authority.certificate,))
+        dialog = Dialog(authority, HttpReply(status, b"<html>404.15</html>"))
+        error = error_of(dialog.run(exchange(transaction, profile=old)))
+        length = len(dialog.sent[0].params["message"])
+        assert length > 2048, "a message of RSA-2048 is longer than that"
+        assert f"a query of {length} characters" in str(error)
+        assert "maxQueryString" in str(error)
+        assert error.details == f"Communication Error (TOP ERROR {status})"
+
+    def test_an_http_error_in_plain_text_is_told(
+        self, authority: Authority, transaction: Transaction, profile: ServerProfile
+    ) -> None:
+        for body, words in (
+            (b"certificate  depot\nis locked\n", "certificate depot is locked"),
+            (b"<html>Server Error</html>", ""),
+            (b"\x30\x82\xff\xfe", ""),
+        ):
+            dialog = Dialog(authority, HttpReply(500, body))
+            error = error_of(dialog.run(exchange(transaction, profile=profile)))
+            assert error.server_words == words
+            assert words in str(error)
+
     def test_quirk_04_no_capabilities_are_the_legacy_defaults(
         self, authority: Authority, transaction: Transaction
     ) -> None:
@@ -231,6 +257,18 @@ class TestSteps:
         assert poll.transaction_id == request.transaction_id == transaction.transaction_id
         assert request.content == transaction.csr, "the very same"
         assert poll.sender_nonce != request.sender_nonce
+
+    def test_quirk_16_the_transaction_id_stays_over_polls_and_restarts(
+        self, authority: Authority, transaction: Transaction, profile: ServerProfile
+    ) -> None:
+        dialog = Dialog(authority, answer(authority, PkiStatus.PENDING), HttpReply(500, b""))
+        dialog.run(exchange(transaction, profile=profile))
+        restored = Transaction.restore(**transaction.parts())
+        dialog.run(exchange(restored, Step.INQUIRE, profile=profile))
+        dialog.run(exchange(Transaction.restore(**restored.parts()), Step.POLL, profile=profile))
+        assert dialog.operations == ["PKCSReq", "CertPoll", "PKCSReq", "CertPoll"]
+        assert {dialog.read(sent).transaction_id for sent in dialog.sent} == {transaction.transaction_id}
+        assert len({dialog.read(sent).sender_nonce for sent in dialog.sent}) == 4
 
     def test_the_repeated_request_is_not_repeated_again(
         self, authority: Authority, transaction: Transaction, profile: ServerProfile

@@ -18,6 +18,7 @@ from scep.csr import CertificateParameters
 from scep.errors import MessageCheckFailed, NotScep, RequestRefused, ScepError
 from scep.messages import MessageType, PkiStatus, Reply
 from scep.transaction import Transaction, new_transaction
+from tests.scep.enrolling import with_encrypted_key, wrongly_padded
 
 NOW = datetime.now(UTC)
 NONCE = b"\x01" * 16
@@ -217,7 +218,10 @@ def test_every_reason_why_an_envelope_stays_closed_reads_the_same() -> None:
     flipped = bytearray(sealed)
     flipped[-1] ^= 1
     texts = set()
-    for data, transaction in ((sealed, other), (bytes(flipped), MINE)):
+    wrong_rsa_padding = with_encrypted_key(sealed, wrongly_padded(MINE.signer))
+    short = with_encrypted_key(sealed, b"short")
+    attempts = [(sealed, other), (bytes(flipped), MINE), (wrong_rsa_padding, MINE), (short, MINE)]
+    for data, transaction in attempts:
         with pytest.raises(MessageCheckFailed) as refused:
             envelope.open_envelope(
                 data, certificate=transaction.signer, key=transaction.key, allowed=ALL_CIPHERS

@@ -35,6 +35,8 @@ from tests.scep.enrolling import (
     signed_request,
     signed_with_text_id,
     transaction,
+    with_encrypted_key,
+    wrongly_padded,
 )
 
 
@@ -58,7 +60,10 @@ def outcomes(responder: Responder) -> list[str]:
 def test_get_ca_caps_promises_what_it_can_do(authority: Authority) -> None:
     response = Responder(authority).handle("GET", {"operation": "GetCACaps"}, b"")
     read = Capabilities.read(response.body)
-    assert read.keywords == {"aes", "sha-256", "sha-512", "postpkioperation", "scepstandard", "renewal"}
+    assert read.keywords == {
+        *("aes", "des3", "sha-256", "sha-512"),
+        *("postpkioperation", "scepstandard", "renewal"),
+    }
     assert (response.status, response.content_type) == (200, "text/plain")
 
 
@@ -264,7 +269,8 @@ def test_a_message_that_cannot_be_opened_reads_like_a_csr_that_is_none(
     wrong_padding = for_us[:-1] + bytes([for_us[-1] ^ 1])
     wrong_content = envelope.envelop(b"noise", recipient=authority.certificate, cipher=ContentCipher.AES_128)
     told = set()
-    for content in (for_another, wrong_padding, wrong_content):
+    wrong_rsa_padding = with_encrypted_key(for_us, wrongly_padded(authority.certificate))
+    for content in (for_another, wrong_padding, wrong_content, wrong_rsa_padding):
         body = signed_request(content, requester, nonce)
         response = responder.handle("POST", {"operation": "PKIOperation"}, body)
         with pytest.raises(RequestRefused) as refused:

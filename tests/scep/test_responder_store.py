@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from scep.authority import Authority
 from scep.errors import RequestRefused
@@ -189,3 +190,16 @@ def test_two_keys_at_once_for_one_transaction_id(authority: Authority) -> None:
 
     all_at_once(try_it, 2)
     assert sorted(message.outcome for message in responder.messages) == ["failure 2", "issued"]
+
+
+def test_a_restart_forgets_no_revocation(tmp_path: Path, authority: Authority) -> None:
+    responder = Responder(authority, store=DirectoryStore(tmp_path), clock=lambda: NOW)
+    made, kept = transaction(), transaction()
+    revoked = certificate_of(ask(responder, made), made)
+    ask(responder, kept)
+    responder.revoke(revoked.serial_number)
+    responder.revoke(revoked.serial_number)
+    again = DirectoryStore(tmp_path)
+    assert again.revoked() == {revoked.serial_number: NOW}
+    assert again.certificate(revoked.serial_number) == revoked.public_bytes(Encoding.DER)
+    assert len(list(again.issued())) == 2

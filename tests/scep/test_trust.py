@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
-from scep import trust
+from scep import cms, keys, trust
+from scep.algorithms import SignatureAlgorithm
 from scep.authority import Authority
 from scep.errors import MessageCheckFailed, WrongCertificate
 
@@ -61,6 +62,52 @@ def test_quirk_02_one_certificate_for_everything(ca: Authority) -> None:
     assert trust.issuing_ca([ca.certificate]) == ca.certificate
 
 
+def intermediate_of(ca: Authority) -> Authority:
+    """A CA below `ca`, with an RA of its own."""
+    key = keys.generate_rsa()
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Intermediate")])
+    certificate = (
+        x509.CertificateBuilder(ca.certificate.subject, name, key.public_key(), 77)
+        .not_valid_before(NOW - timedelta(days=1))
+        .not_valid_after(NOW + timedelta(days=100))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(ca.key, hashes.SHA256())
+    )
+    return Authority(certificate, key, certificate, key).with_ra_pair(now=NOW)
+
+
+def test_quirk_01_the_issuing_ca_is_the_lower_one(ca: Authority) -> None:
+    lower = intermediate_of(ca)
+    assert lower.decrypting_certificate is not None
+    for order in permutations([ca.certificate, lower.certificate]):
+        assert trust.issuing_ca(order) == trust.encryption_certificate(order) == lower.certificate
+    pair = (lower.ra_certificate, lower.decrypting_certificate)
+    for order in permutations([*pair, ca.certificate, lower.certificate]):
+        assert trust.issuing_ca(order) == lower.certificate
+        assert trust.encryption_certificate(order) == lower.decrypting_certificate
+    # the CA below has no RA, the one above has
+    for order in permutations([ca.ra_certificate, ca.certificate, lower.certificate]):
+        assert trust.issuing_ca(order) == ca.certificate
+
+
+def test_quirk_02_a_ca_that_lacks_digital_signature_still_verifies(ca: Authority) -> None:
+    key = keys.generate_rsa()
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Old CA")])
+    usage = x509.KeyUsage(False, False, True, False, False, True, True, False, False)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 78)
+        .not_valid_before(NOW - timedelta(days=1))
+        .not_valid_after(NOW + timedelta(days=1))
+        .add_extension(usage, critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    signed = cms.sign(
+        None, certificate=certificate, key=key, attributes=[], algorithm=SignatureAlgorithm.SHA256
+    )
+    assert cms.parse_signed(signed).verify([certificate]) == certificate
+    assert trust.encryption_certificate([certificate]) == certificate
+
+
 class TestPin:
     """Quirk 28: refuse what is not pinned."""
 
@@ -85,6 +132,43 @@ class TestPin:
     ) -> None:
         mixed = (stranger.certificate, ca.certificate, ca.ra_certificate)
         assert trust.pinned(mixed, self.pin(ca)) == (ca.certificate, ca.ra_certificate)
+
+    def test_a_pinned_root_vouches_for_all_below_it(self, ca: Authority, stranger: Authority) -> None:
+        lower = intermediate_of(ca)
+        chain = (lower.ra_certificate, lower.certificate, ca.certificate)
+        assert trust.pinned((*chain, stranger.certificate), self.pin(ca)) == chain
+        assert trust.pinned(chain, self.pin(lower)) == chain[:2], "not the root above the pin"
+
+
+class TestOldCertificate:
+    """Quirk 21: what some servers return at renewal."""
+
+    def find(
+        self, ca: Authority, certificates: list[x509.Certificate], old: x509.Certificate
+    ) -> x509.Certificate:
+        return trust.own_certificate(
+            certificates,
+            public_key=KEY.public_key(),
+            ca_certificates=[ca.certificate],
+            now=NOW,
+            old_certificate=old,
+        )
+
+    def test_quirk_21_the_new_one_beside_the_old_one(self, ca: Authority) -> None:
+        old, new = issue(ca, keys.generate_rsa()), issue(ca)
+        for order in permutations([old, new, ca.certificate]):
+            assert self.find(ca, list(order), old) == new
+
+    @pytest.mark.parametrize("with_ca", [False, True])
+    def test_quirk_21_the_old_one_alone(self, ca: Authority, with_ca: bool) -> None:
+        old = issue(ca, keys.generate_rsa())
+        with pytest.raises(WrongCertificate, match=f"serial number {old.serial_number:x}"):
+            self.find(ca, [old, ca.certificate] if with_ca else [old], old)
+
+    def test_quirk_21_another_one_for_the_old_key(self, ca: Authority) -> None:
+        key = keys.generate_rsa()
+        with pytest.raises(WrongCertificate, match="returned the old one"):
+            self.find(ca, [issue(ca, key)], issue(ca, key))
 
 
 class TestOwnCertificate:
@@ -114,16 +198,8 @@ class TestOwnCertificate:
             self.find([issue(stranger), stranger.certificate], [ca.certificate])
 
     def test_an_intermediate_that_came_along_is_believed(self, ca: Authority) -> None:
-        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Intermediate")])
-        intermediate = (
-            x509.CertificateBuilder(ca.certificate.subject, name, key.public_key(), 77)
-            .not_valid_before(NOW - timedelta(days=1))
-            .not_valid_after(NOW + timedelta(days=100))
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .sign(ca.key, hashes.SHA256())
-        )
-        mine = issue(Authority(intermediate, key, intermediate, key))
+        lower = intermediate_of(ca)
+        mine, intermediate = issue(lower), lower.certificate
         assert self.find([mine, intermediate], [ca.certificate]) == mine
         with pytest.raises(WrongCertificate):
             self.find([mine], [ca.certificate])
