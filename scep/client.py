@@ -1,8 +1,7 @@
-"""Carries conversations over HTTP with requests. The only room of `scep` that does I/O towards a server."""
+"""Carries conversations over HTTP. With `scep.transport`, the only room that does I/O towards a server."""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,38 +10,21 @@ from typing import TypeVar
 import requests
 import urllib3
 from cryptography import x509
-from requests.adapters import HTTPAdapter
 
 from scep.ber import MAX_SIZE
 from scep.conversation import Conversation, Failed, HttpReply, HttpRequest
 from scep.errors import ConnectionFailed, HttpStatusError, NotScep, ScepError
+from scep.transport import answer_by, thread_session
 
 Result = TypeVar("Result")
 
 _CHUNK = 64 * 1024
 
-_local = threading.local()
-
-
-def thread_session() -> requests.Session:
-    """This thread's session: connections are kept open, and nothing is shared between threads."""
-    session: requests.Session | None = getattr(_local, "session", None)
-    if session is None:
-        session = requests.Session()
-        # neither proxies nor .netrc of whoever started the worker
-        session.trust_env = False
-        adapter = HTTPAdapter(pool_connections=4, pool_maxsize=4)
-        session.mount("http://", adapter)
-        session.mount("https://", adapter)
-        session.headers.update({"User-Agent": "Fleetseal", "Accept-Encoding": "identity"})
-        _local.session = session
-    return session
-
 
 class ScepClient:
     """One SCEP server at `url`, its path included.
 
-    `timeout` in seconds bounds the connecting and then each reply as a whole, slow bodies included (R2).
+    `timeout` in seconds bounds the connecting and then each reply as a whole, slow headers and bodies included (R2).
     `ca_bundle` is a file with the PEM certificates of the authorities that may vouch for an HTTPS server, in
     place of the public ones. `proxy` is the URL of an HTTP proxy, a user and password in it allowed; nothing is
     taken from the environment. Raises ValueError for a bundle without certificates, and OSError for one that
@@ -92,6 +74,7 @@ class ScepClient:
     def _send(self, request: HttpRequest) -> HttpReply:
         """One HTTP request. Raises ConnectionFailed, HttpStatusError for a redirect, NotScep for too much."""
         deadline = time.monotonic() + self._timeout
+        answer_by(deadline)
         try:
             with self._session.request(
                 request.method,

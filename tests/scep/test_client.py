@@ -13,13 +13,14 @@ import pytest
 
 from scep.authority import Authority
 from scep.ber import MAX_SIZE
-from scep.client import ScepClient, thread_session
+from scep.client import ScepClient
 from scep.csr import CertificateParameters, SignatureAlgorithm
 from scep.errors import ConnectionFailed, HttpStatusError, NotScep
 from scep.exchange import Exchange, Failed, HttpRequest, Issued, Outcome, ServerPolicy, Step
 from scep.responder import Behavior, Responder
 from scep.server import serving
 from scep.transaction import Transaction, new_transaction
+from scep.transport import thread_session
 from tests.peers.process import free_port
 
 NOW = datetime.now(UTC)
@@ -118,6 +119,25 @@ class TestConnection:
             error = error_of(run(url, transaction, timeout=0.6))
             assert time.monotonic() - began < 2
         assert isinstance(error, ConnectionFailed)
+
+    @pytest.mark.parametrize(
+        "head",
+        [b"HTTP/1.1 200 OK\r\nX-Slow: ", b"HTTP/1.1 ", b"HTTP/1.1 100 Continue\r\n"],
+        ids=["a header", "the status", "one more status"],
+    )
+    def test_quirk_29_slow_headers_count(self, transaction: Transaction, head: bytes) -> None:
+        def drip(connection: socket.socket) -> None:
+            connection.sendall(head)
+            for _ in range(20):
+                time.sleep(0.2)
+                connection.sendall(head if head.endswith(b"\n") else b"x")
+
+        with raw_server(drip) as url:
+            began = time.monotonic()
+            error = error_of(run(url, transaction, timeout=0.6))
+            assert time.monotonic() - began < 2
+        assert isinstance(error, ConnectionFailed)
+        assert "did not answer within 0.6 s" in str(error)
 
     def test_a_connection_that_is_dropped(self, transaction: Transaction) -> None:
         with raw_server(lambda connection: connection.shutdown(socket.SHUT_RDWR)) as url:
