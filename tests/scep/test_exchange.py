@@ -395,15 +395,3 @@ class TestReplies:
         assert error.details == "Communication Error (SCEP ERROR Fail Info 0)"
         allowed = self.outcome(authority, transaction, profile, reply, permission)
         assert isinstance(allowed, Issued)
-
-
-class TestProfile:
-    def test_it_survives_json(self, profile: ServerProfile) -> None:
-        assert ServerProfile.from_json(profile.to_json()) == profile
-
-    @pytest.mark.parametrize(
-        "stored", [None, [], {}, {"capabilities": []}, {"capabilities": 1, "ca_certificates": ["x"]}]
-    )
-    def test_anything_else_is_refused(self, stored: object) -> None:
-        with pytest.raises(ValueError):  # noqa: PT011
-            ServerProfile.from_json(stored)
