@@ -16,12 +16,10 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Case, F, Sum, Value, When
-from django.db.models.functions import Least
 
 from devices import doorbell
 from devices.enrollment.log import OPEN
-from devices.models import IssuanceRequest, ScepServer
+from devices.models import AllowanceUse, IssuanceRequest, ScepServer
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +28,6 @@ MOST_CLAIMED_AT_ONCE = 1000
 until its lease runs out."""
 
 _MINUTE = timedelta(minutes=1)
-_MOST_CLAIMS_PER_MINUTE = 60
-"""Of one request: polls are at least a second apart."""
 _RINGS = 8
 _MOST_PER_RING = 100
 
@@ -88,36 +84,31 @@ def claim_due(server_id: int | None, now: datetime) -> Claim | None:
     requests.filter(pk__in=ids, next_action_at__lte=now).update(
         lease=lease,
         claimed_at=now,
-        claims_lately=Case(
-            When(
-                claimed_at__gt=now - _MINUTE,
-                then=Least(F("claims_lately") + 1, Value(_MOST_CLAIMS_PER_MINUTE)),
-            ),
-            default=Value(1),
-        ),
         next_action_at=now + timedelta(seconds=settings.DISPATCH_LEASE_SECONDS),
     )
     return Claim(lease, ids)
 
 
 def _allowance(server: ScepServer, now: datetime) -> int:
-    """How many more requests of `server` may be claimed now."""
-    in_flight = IssuanceRequest.objects.filter(
-        server=server, lease__isnull=False, next_action_at__gt=now
-    ).count()
-    allowance = (server.max_requests_at_once or MOST_CLAIMED_AT_ONCE) - in_flight
+    """How many more requests of `server` may be claimed now.
+
+    Within a minute count those that workers took up (`runner` notes each), and those that still wait for one:
+    so however long rings are on their way, the server meets no more in any minute than it is allowed to.
+    """
+    claimed = IssuanceRequest.objects.filter(server=server, lease__isnull=False, next_action_at__gt=now)
+    allowance = (server.max_requests_at_once or MOST_CLAIMED_AT_ONCE) - claimed.count()
     if server.max_requests_per_minute is not None:
-        lately = IssuanceRequest.objects.filter(server=server, claimed_at__gt=now - _MINUTE).aggregate(
-            claims=Sum("claims_lately", default=0)
-        )["claims"]
-        allowance = min(allowance, server.max_requests_per_minute - lately)
+        uses = AllowanceUse.objects.filter(server=server)
+        uses.filter(at__lte=now - _MINUTE).delete()
+        used = uses.count() + claimed.filter(claimed_at__isnull=False).count()
+        allowance = min(allowance, server.max_requests_per_minute - used)
     return allowance
 
 
 def release(claim: Claim, now: datetime) -> None:
     """Give back what nobody could be rung for. Rows that a worker has begun keep that worker's lease."""
     IssuanceRequest.objects.filter(pk__in=claim.request_ids, lease=claim.lease).update(
-        lease=None, next_action_at=now, claims_lately=F("claims_lately") - 1
+        lease=None, claimed_at=None, next_action_at=now
     )
 
 

@@ -26,7 +26,7 @@ from devices import keystore, secrets
 from devices.enrollment import ending
 from devices.enrollment.log import OPEN
 from devices.enrollment.turn import LeaseLost, Turn
-from devices.models import IssuanceRequest, ScepServer, summary
+from devices.models import AllowanceUse, IssuanceRequest, ScepServer, summary
 from devices.rules.lifecycle import (
     DETAILS_DEFERRED,
     DETAILS_KEY_LIMIT,
@@ -107,14 +107,17 @@ def _begin(request_id: int, lease: uuid.UUID, clock: Callable[[], datetime]) -> 
     if request is None:
         return None
     turn = Turn(request, uuid.uuid4(), clock)
-    begun = IssuanceRequest.objects.filter(
-        pk=request_id, lease=lease, state=request.state, next_action_at__gt=now
-    ).update(
-        lease=turn.lease,
-        claimed_at=now,
-        next_action_at=turn.lease_end(),
-        takeovers=F("takeovers") + 1,
-    )
+    with transaction.atomic():
+        begun = IssuanceRequest.objects.filter(
+            pk=request_id, lease=lease, state=request.state, next_action_at__gt=now
+        ).update(
+            lease=turn.lease,
+            claimed_at=None,
+            next_action_at=turn.lease_end(),
+            takeovers=F("takeovers") + 1,
+        )
+        if begun and request.server is not None and request.server.max_requests_per_minute is not None:
+            AllowanceUse.objects.create(server=request.server, at=now)
     return turn if begun else None
 
 

@@ -1,7 +1,7 @@
 """What is stored, and the invariants that the database itself keeps."""
 
 from devices.models.audit import AuditEvent
-from devices.models.device import Device, DeviceGroup, ScepServer
+from devices.models.device import AllowanceUse, Device, DeviceGroup, ScepServer
 from devices.models.issuance import LOG_LINES, IssuanceRequest
 from devices.models.job import Job, JobItem
 from devices.models.keystore import KeyAndCertificate
@@ -11,6 +11,7 @@ from devices.models.scep_settings import ScepSettings
 __all__ = [
     "LOG_LINES",
     "PARAMETER_FIELDS",
+    "AllowanceUse",
     "AuditEvent",
     "Device",
     "DeviceGroup",

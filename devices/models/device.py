@@ -156,6 +156,21 @@ class ScepServer(models.Model):
         return urlunsplit(parts._replace(netloc=f"{host}:{self.port}"))
 
 
+class AllowanceUse(models.Model):
+    """One request that a worker took up for a server with a limit per minute; kept for that minute."""
+
+    server = models.ForeignKey(ScepServer, on_delete=models.CASCADE, related_name="allowance_uses")
+    at = models.DateTimeField()
+
+    class Meta:
+        verbose_name = _("Use of a server's allowance")
+        verbose_name_plural = _("Uses of a server's allowance")
+        indexes: ClassVar = [models.Index(fields=["server", "at"], name="allowance_use")]
+
+    def __str__(self) -> str:
+        return f"server {self.server_id} at {self.at:%H:%M:%S}"
+
+
 class Device(models.Model):
     """One MFP.
 

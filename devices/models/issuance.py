@@ -76,9 +76,7 @@ class IssuanceRequest(KeyAndCertificateParameters):
     lease = models.UUIDField(null=True, blank=True, editable=False)
     """Who may act on the row until `next_action_at`; null: nobody does."""
     claimed_at = models.DateTimeField(null=True, blank=True, editable=False)
-    """When it was claimed last; then, when a worker took it up."""
-    claims_lately = models.PositiveSmallIntegerField(default=0, editable=False)
-    """How many claims `claimed_at` stands for: each within a minute of the one before."""
+    """When it was claimed, as long as no worker has taken it up."""
     takeovers = models.PositiveSmallIntegerField(default=0, editable=False)
     """How often in a row somebody took this up and was not heard of again."""
 

@@ -20,9 +20,9 @@ import requests
 import urllib3
 from requests.adapters import BaseAdapter
 
-from scep.client import thread_session
 from scep.responder import Behavior, Responder, Response
 from scep.store import Logged, MemoryStore
+from scep.transport import thread_session
 from tests.simulation.records import Message
 
 
