@@ -61,6 +61,15 @@ def open_request(device_id: int) -> IssuanceRequest | None:
     return IssuanceRequest.objects.filter(device=device_id, state__in=OPEN).first()
 
 
+def locked_open_request(device_id: int) -> IssuanceRequest | None:
+    """The same, locked until the transaction ends: no worker takes it a step on meanwhile.
+
+    Call it inside a transaction that holds the lock on the device's ScepSettings.
+    """
+    found = IssuanceRequest.objects.filter(device=device_id, state__in=OPEN)
+    return found.select_for_update(of=("self",)).first()
+
+
 def is_scheduled(request: IssuanceRequest | None) -> bool:
     """True for an automatic request that nothing was done for yet: settings may still change or remove it."""
     return (

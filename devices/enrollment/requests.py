@@ -8,8 +8,9 @@ PermissionDenied when `actor` may not (R1).
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -20,19 +21,17 @@ from django.utils.translation import gettext as _
 from devices import access, audit, doorbell
 from devices.access import Permission
 from devices.audit import Actor
-from devices.enrollment import log
+from devices.enrollment import checks, log
 from devices.errors import Conflict
 from devices.models import PARAMETER_FIELDS, Device, IssuanceRequest, ScepSettings, summary
 from devices.models.choices import TriggerChoices
-from devices.models.parameters import COMMON_NAME_LENGTH, KeyAndCertificateParameters
 from devices.rules import schedule
-from devices.rules.keys import KeyUse
+
+_TIMER_FIELDS = frozenset({"timer_enabled", "request_start_at", "auto_adjust"})
+"""What the time of the timer's own request depends on."""
 
 _PERIOD_FIELDS = frozenset({"request_interval_days", "renew_at_percent", "renew_days_before"})
 """What the time of the next periodic request depends on."""
-
-LONGEST_LATE_START = timedelta(hours=1)
-"""A start that passed less long ago was meant for now: somebody took a while over the form."""
 
 SETTINGS_FIELDS = (
     "server",
@@ -51,7 +50,72 @@ SETTINGS_FIELDS = (
 """What `save_settings` takes beside `challenge_password`."""
 
 
-@transaction.atomic
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a change of a device's settings comes to."""
+
+    settings: ScepSettings
+    """With the new values set and not stored."""
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+    """The values of SETTINGS_FIELDS that differ, in the model's types."""
+    password_changed: bool = False
+    suspends_timer: bool = False
+    """True when the server changes under a timer that is on (R3)."""
+
+    @property
+    def is_empty(self) -> bool:
+        """True when everything stays as it is."""
+        return not self.after and not self.password_changed
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """As the audit trail tells it: `{field: [old, new]}`, and of the challenge password that it changed."""
+        facts = {"challenge_password": "changed"} if self.password_changed else {}
+        return audit.difference(self.before, self.after) | facts
+
+
+def plan_settings(
+    settings: ScepSettings,
+    device: Device,
+    current: IssuanceRequest | None,
+    fields: Mapping[str, Any],
+    *,
+    now: datetime,
+    suspend_timers: bool = False,
+) -> Plan:
+    """Set `fields` in `settings` of `device`, and say what that changes; `current` is the device's open request.
+
+    Every rule of `save_settings` without its writing, and without a query: `settings` comes with its server.
+    Raises what `save_settings` raises.
+    """
+    if start := fields.get("request_start_at"):
+        # whole seconds, as forms show them: a form that is saved unchanged changes nothing
+        fields = {**fields, "request_start_at": start.replace(microsecond=0)}
+    old = {name: getattr(settings, name) for name in SETTINGS_FIELDS}
+    password_changed = checks.assign(settings, fields, SETTINGS_FIELDS)
+    after = {name: value for name in SETTINGS_FIELDS if (value := getattr(settings, name)) != old[name]}
+    before = {name: old[name] for name in after}
+    if not after and not password_changed:
+        return Plan(settings, before, after)
+    under_way = current is not None and not log.is_scheduled(current)
+    suspends_timer = bool(old["timer_enabled"] and settings.timer_enabled and "server" in after)
+    if suspends_timer and not suspend_timers:
+        raise Conflict(
+            "timer_enabled",
+            _(
+                "[Communication Settings] cannot be updated while [Enable Timer for Certificate Issuance "
+                "Auto Request] is on. Suspend the timer, update, and resume in one go (suspend_timers)."
+            ),
+        )
+    if suspends_timer and under_way:
+        raise checks.request_open()
+    checks.check(settings, device, checks.timer_problems(settings, device, after.keys(), now))
+    if under_way and settings.timer_enabled and after.keys() & _TIMER_FIELDS:
+        raise checks.request_open()
+    return Plan(settings, before, after, password_changed, suspends_timer)
+
+
 def save_settings(
     actor: Actor, device: Device, *, suspend_timers: bool = False, now: datetime | None = None, **fields: Any
 ) -> ScepSettings:
@@ -63,42 +127,39 @@ def save_settings(
     keeps its schedule (R3). `now` is the present unless given.
     Raises ValidationError with a dict of fields, and Conflict (R3, or a request is under way).
     """
+    return change_settings(actor, device, fields, suspend_timers=suspend_timers, now=now).settings
+
+
+@transaction.atomic
+def change_settings(
+    actor: Actor,
+    device: Device,
+    fields: Mapping[str, Any],
+    *,
+    suspend_timers: bool = False,
+    now: datetime | None = None,
+) -> Plan:
+    """As `save_settings`; returns what changed."""
     access.require(actor, Permission.CHANGE_SCEP_SETTINGS)
-    if start := fields.get("request_start_at"):
-        # whole seconds, as forms show them: a form that is saved unchanged changes nothing
-        fields["request_start_at"] = start.replace(microsecond=0)
     settings = _locked_settings(device)
-    before = {name: getattr(settings, name) for name in SETTINGS_FIELDS}
-    password_changed = _assign(settings, fields, SETTINGS_FIELDS)
-    changes = audit.difference(before, {name: getattr(settings, name) for name in SETTINGS_FIELDS})
-    if not changes and not password_changed:
-        return settings
-    facts: dict[str, Any] = {"challenge_password": "changed"} if password_changed else {}
-    if before["timer_enabled"] and settings.timer_enabled and "server" in changes:
-        if not suspend_timers:
-            raise Conflict(
-                "timer_enabled",
-                _(
-                    "[Communication Settings] cannot be updated while [Enable Timer for Certificate Issuance "
-                    "Auto Request] is on. Suspend the timer, update, and resume in one go (suspend_timers)."
-                ),
-            )
-        current = log.open_request(device.pk)
-        if current and not log.is_scheduled(current):
-            raise _request_open()
-        facts["suspended_timers"] = 1
-    _check(settings, device, _timer_problems(settings, device, changes, now or timezone.now()))
-    _apply_timer(settings, changes)
-    settings.save()
-    _sync_scheduled(settings, changes)
-    summary.refresh([device.pk])
-    audit.record(
-        actor,
-        "scep_settings.update",
-        device,
-        changes | facts,
+    current = log.locked_open_request(device.pk)
+    plan = plan_settings(
+        settings, device, current, fields, now=now or timezone.now(), suspend_timers=suspend_timers
     )
-    return settings
+    if plan.is_empty:
+        return plan
+    if "server" in plan.after:
+        # it may have been deleted since the caller read it
+        settings.clean_fields(exclude={field.name for field in settings._meta.fields} - {"server"})
+    if plan.password_changed:
+        settings.set_challenge_password(fields["challenge_password"])
+    current = _apply_timer(settings, current, plan.after.keys())
+    settings.save()
+    _sync_scheduled(settings, current, plan.after.keys())
+    summary.refresh([device.pk])
+    facts = {"suspended_timers": 1} if plan.suspends_timer else {}
+    audit.record(actor, "scep_settings.update", device, plan.changes | facts)
+    return plan
 
 
 @transaction.atomic
@@ -122,17 +183,18 @@ def request_certificate(
             ),
         )
     if log.open_request(device.pk):
-        raise _request_open()
+        raise checks.request_open()
     now = timezone.now()
     request = IssuanceRequest(
         device=device, server=settings.server, trigger=TriggerChoices.MANUAL, sequence=1
     )
     log.set_time(request, now, 0)
-    _assign(request, parameters, PARAMETER_FIELDS)
-    problems = _name_problems(request, device)
+    if checks.assign(request, parameters, PARAMETER_FIELDS):
+        request.set_challenge_password(parameters["challenge_password"])
+    problems = checks.name_problems(request, device)
     if settings.server is None:
         problems["server"] = _("Choose a SCEP server in the device's settings first.")
-    _check(request, device, problems)
+    checks.check(request, device, problems)
     log.append(request)
     summary.refresh([device.pk])
     audit.record(
@@ -150,126 +212,57 @@ def request_certificate(
 def check_parameters(parameters: Mapping[str, Any]) -> None:
     """Raise ValidationError with a dict of fields for parameters that no device could take (R4)."""
     request = IssuanceRequest()
-    _assign(request, dict(parameters), PARAMETER_FIELDS)
+    checks.assign(request, parameters, PARAMETER_FIELDS)
     others = {field.name for field in request._meta.fields} - {*PARAMETER_FIELDS}
     errors: dict[str, Any] = {}
     try:
         request.clean_fields(exclude=others)
     except ValidationError as error:
         errors |= error.error_dict
-    errors |= _destination_problems(request)
+    errors |= checks.destination_problems(request)
     if errors:
         raise ValidationError(errors)
+
+
+def check_settings(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of SETTINGS_FIELDS in the model's types, whatever device they are for.
+
+    Raises ValidationError with a dict of fields for values that no device could take, and TypeError for a name
+    that is none of SETTINGS_FIELDS.
+    """
+    settings = ScepSettings()
+    checks.assign(settings, fields, SETTINGS_FIELDS)
+    errors: dict[str, Any] = {}
+    try:
+        settings.clean_fields(exclude={field.name for field in settings._meta.fields} - fields.keys())
+    except ValidationError as error:
+        errors |= error.error_dict
+    if settings.timer_enabled and "request_start_at" in fields and settings.request_start_at is None:
+        errors["request_start_at"] = _("Enter the [Request Start Date/Time] before you switch the timer on.")
+    errors |= checks.destination_problems(settings)
+    if errors:
+        raise ValidationError(errors)
+    return {name: getattr(settings, name) for name in SETTINGS_FIELDS if name in fields}
 
 
 def _locked_settings(device: Device) -> ScepSettings:
     return ScepSettings.objects.select_related("server").select_for_update(of=("self",)).get(device=device)
 
 
-def _request_open() -> Conflict:
-    return Conflict(
-        "request_open",
-        _("A certificate issuance request of this device is under way. Wait until it has ended."),
-    )
-
-
-def _assign(target: KeyAndCertificateParameters, fields: dict[str, Any], known: tuple[str, ...]) -> bool:
-    """Set `fields`; True when a challenge password was set or removed. Raises TypeError."""
-    if unknown := set(fields) - {*known, "challenge_password"}:
-        raise TypeError(f"{type(target).__name__} has no {', '.join(sorted(unknown))}")
-    for name in known:
-        if name in fields:
-            setattr(target, name, fields[name])
-    if target.key_use != KeyUse.IPSEC and "ipsec_destination" not in fields:
-        # the destination belongs to the use that was left
-        target.ipsec_destination = ""
-    password = fields.get("challenge_password")
-    if password is None or not (password or target.has_challenge_password):
-        return False
-    target.set_challenge_password(password)
-    return True
-
-
-def _check(target: KeyAndCertificateParameters, device: Device, problems: dict[str, str]) -> None:
-    """Raise ValidationError with every problem of every field at once."""
-    errors: dict[str, Any] = {}
-    try:
-        target.full_clean(validate_unique=False, validate_constraints=False)
-    except ValidationError as error:
-        errors |= error.error_dict
-    errors |= problems
-    errors |= _destination_problems(target, device)
-    if errors:
-        raise ValidationError(errors)
-
-
-def _destination_problems(
-    target: KeyAndCertificateParameters, device: Device | None = None
-) -> dict[str, str]:
-    """What is wrong with [Key Use Location] and the IPSec destination (R6); without a device, for any device."""
-    if target.key_use != KeyUse.IPSEC:
-        if not target.ipsec_destination:
-            return {}
-        return {"ipsec_destination": _("Only a key whose use is [IPSec] has an IPSec destination.")}
-    if not target.ipsec_destination:
-        return {"ipsec_destination": _("Choose the IPSec destination that will use the key.")}
-    if device is None or target.ipsec_destination in device.ipsec_destinations:
-        return {}
-    return {
-        "ipsec_destination": _("“%(name)s” is not one of the device's IPSec destinations (%(known)s).")
-        % {"name": target.ipsec_destination, "known": ", ".join(device.ipsec_destinations) or _("none")}
-    }
-
-
-def _name_problems(target: KeyAndCertificateParameters, device: Device) -> dict[str, str]:
-    """Without a common name the device's address takes its place, and must fit."""
-    if target.common_name or len(device.host) <= COMMON_NAME_LENGTH:
-        return {}
-    return {
-        "common_name": _(
-            "The device's own address is longer than the %(longest)d characters of a common name; enter one."
-        )
-        % {"longest": COMMON_NAME_LENGTH}
-    }
-
-
-def _timer_problems(
-    settings: ScepSettings, device: Device, changes: Collection[str], now: datetime
-) -> dict[str, str]:
-    if not settings.timer_enabled:
-        return {}
-    problems = _name_problems(settings, device)
-    if settings.server_id is None:
-        problems["server"] = _("Choose the SCEP server before you switch the timer on.")
-    if settings.request_start_at is None:
-        problems["request_start_at"] = _(
-            "Enter the [Request Start Date/Time] before you switch the timer on."
-        )
-    elif (
-        not {"timer_enabled", "request_start_at"}.isdisjoint(changes)
-        and not schedule.repeats(settings.period)
-        and settings.request_start_at <= now - LONGEST_LATE_START
-    ):
-        problems["request_start_at"] = _(
-            "This start is in the past, and nothing follows it: enter a later one, or switch periodic requests on."
-        )
-    return problems
-
-
-def _apply_timer(settings: ScepSettings, changes: dict[str, Any]) -> None:
-    """Bring the device's next request in line with the timer (R9, R10)."""
-    if not changes.keys() & {"timer_enabled", "request_start_at", "auto_adjust"}:
-        return
-    current = log.open_request(settings.device_id)
+def _apply_timer(
+    settings: ScepSettings, current: IssuanceRequest | None, changed: Set[str]
+) -> IssuanceRequest | None:
+    """Bring the device's next request in line with the timer (R9, R10); returns the request that is open now."""
+    if not changed & _TIMER_FIELDS:
+        return current
     if not settings.timer_enabled:
         settings.offset_seconds = None
-        if current and log.is_scheduled(current):
-            current.delete()
-        return
-    if current and not log.is_scheduled(current):
-        raise _request_open()
+        if current is None or not log.is_scheduled(current):
+            return current
+        current.delete()
+        return None
     if settings.request_start_at is None:
-        raise AssertionError("a timer that is on has its start: _timer_problems saw to it")
+        raise AssertionError("a timer that is on has its start: timer_problems saw to it")
     settings.offset_seconds = schedule.draw_offset(settings.auto_adjust, random.randint)
     started = not changes.keys().isdisjoint({"timer_enabled", "request_start_at"})
     if not started and (current is None or current.trigger != TriggerChoices.TIMER):
@@ -277,22 +270,20 @@ def _apply_timer(settings: ScepSettings, changes: dict[str, Any]) -> None:
         return
     request_at = schedule.request_time(settings.request_start_at, settings.offset_seconds)
     if current is None:
-        log.schedule(settings, TriggerChoices.TIMER, request_at, offset_seconds=settings.offset_seconds)
-    else:
-        current.trigger = TriggerChoices.TIMER
-        log.set_time(current, request_at, settings.offset_seconds)
-        current.save()
+        return log.schedule(
+            settings, TriggerChoices.TIMER, request_at, offset_seconds=settings.offset_seconds
+        )
+    current.trigger = TriggerChoices.TIMER
+    log.set_time(current, request_at, settings.offset_seconds)
+    current.save()
+    return current
 
 
-def _sync_scheduled(settings: ScepSettings, changes: dict[str, Any]) -> None:
+def _sync_scheduled(settings: ScepSettings, current: IssuanceRequest | None, changed: Set[str]) -> None:
     """Let the request that waits take the new settings over, and move with a new period."""
     if not settings.timer_enabled:
         return
-    current = log.open_request(settings.device_id)
-    period_changed = bool(changes.keys() & _PERIOD_FIELDS)
-    if current is None and not period_changed:
-        return
-    if period_changed and (current is None or current.trigger == TriggerChoices.PERIODIC):
+    if changed & _PERIOD_FIELDS and (current is None or current.trigger == TriggerChoices.PERIODIC):
         current = _move_period(settings, current)
     if current is not None and log.is_scheduled(current):
         current.lease = None  # a worker that is just making a key for it drops what it made
