@@ -33,6 +33,9 @@ class Permission(StrEnum):
     DELETE_SCEP_SERVER = "devices.delete_scepserver"
     CHANGE_SCEP_SETTINGS = "devices.change_scepsettings"
     ADD_ISSUANCE_REQUEST = "devices.add_issuancerequest"
+    ADD_SETTINGS_TEMPLATE = "devices.add_settingstemplate"
+    CHANGE_SETTINGS_TEMPLATE = "devices.change_settingstemplate"
+    DELETE_SETTINGS_TEMPLATE = "devices.delete_settingstemplate"
 
 
 ADMINISTRATOR, OPERATOR, VIEWER = "Administrator", "Operator", "Viewer"

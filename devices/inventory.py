@@ -18,7 +18,7 @@ from devices import access, audit
 from devices.access import Permission
 from devices.audit import Actor
 from devices.errors import Conflict
-from devices.models import AuditEvent, Device, DeviceGroup, ScepServer, ScepSettings
+from devices.models import AuditEvent, Device, DeviceGroup, ScepServer, ScepSettings, SettingsTemplate
 
 M = TypeVar("M", bound=models.Model)
 
@@ -244,10 +244,17 @@ def update_server(
 
 
 def delete_server(actor: Actor, server: ScepServer) -> None:
-    """Remove a server that no device uses. Raises Conflict while devices do."""
+    """Remove a server that no device uses and no template names. Raises Conflict otherwise."""
     try:
         _delete(actor, server)
-    except ProtectedError:
+    except ProtectedError as error:
+        templates = sorted(str(row) for row in error.protected_objects if isinstance(row, SettingsTemplate))
+        if templates:
+            raise Conflict(
+                "server_in_use",
+                _("Templates name this SCEP server: %(names)s. Choose another server in them first.")
+                % {"names": ", ".join(templates)},
+            ) from None
         raise Conflict(
             "server_in_use",
             _("Devices use this SCEP server. Choose another server in their settings first."),

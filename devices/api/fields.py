@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from django.db import models
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from rest_framework import serializers
 from rest_framework.fields import empty
@@ -46,14 +48,20 @@ class CachedRelatedField(serializers.PrimaryKeyRelatedField[Any]):
         return known[key]
 
 
-class StrictSerializer(serializers.ModelSerializer[Any]):
-    """Refuses names that it does not know. Read-only ones are ignored, so that GET, edit, PUT works.
+class LocalDateTimeField(serializers.DateTimeField):
+    """A date and time without a zone, as a clock on the wall shows it."""
 
-    What the model can check, the services check (`full_clean`), so uniqueness has no validators here.
-    """
+    def enforce_timezone(self, value: datetime) -> datetime:
+        """As it is. Raises ValidationError for one with a zone or an offset."""
+        if timezone.is_aware(value):
+            raise serializers.ValidationError(
+                _("Write it without a time zone, for example 2027-01-11T07:00:00: each device takes its own.")
+            )
+        return value
 
-    serializer_choice_field = LenientChoiceField
-    serializer_related_field = CachedRelatedField
+
+class StrictFieldsSerializer(serializers.Serializer[Any]):
+    """Refuses names that it does not know. Read-only ones are ignored, so that GET, edit, PUT works."""
 
     def run_validation(self, data: Any = empty) -> Any:
         """Raise ValidationError with every unknown name, together with everything else that is wrong."""
@@ -75,3 +83,13 @@ class StrictSerializer(serializers.ModelSerializer[Any]):
         if near:
             return str(_("There is no such field. Did you mean “%s”?") % near[0])
         return str(_("There is no such field. Known are: %s.") % ", ".join(self.fields))
+
+
+class StrictSerializer(StrictFieldsSerializer, serializers.ModelSerializer[Any]):
+    """The same over a model.
+
+    What the model can check, the services check (`full_clean`), so uniqueness has no validators here.
+    """
+
+    serializer_choice_field = LenientChoiceField
+    serializer_related_field = CachedRelatedField

@@ -15,10 +15,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from devices.access import denial, may
-from devices.api.fields import LenientChoiceField, StrictSerializer
-from devices.api.serializers import challenge_password
+from devices.api.fields import LenientChoiceField, StrictFieldsSerializer, StrictSerializer
+from devices.api.serializers import SelectionSerializer, challenge_password
 from devices.api.views import actor_of
-from devices.filters import select_devices
 from devices.jobs import service
 from devices.jobs.kinds import KINDS
 from devices.models import PARAMETER_FIELDS, IssuanceRequest, Job, JobItem
@@ -46,18 +45,15 @@ class JobItemSerializer(serializers.ModelSerializer[JobItem]):
         read_only_fields = fields
 
 
-class NewJobSerializer(serializers.Serializer[Any]):
+class NewJobSerializer(SelectionSerializer):
     """What to do, to which devices."""
 
     kind = LenientChoiceField(choices=JobKindChoices.choices)
-    devices = serializers.ListField(
-        child=serializers.IntegerField(min_value=1), required=False, help_text="Ids; or give `filter`."
-    )
-    filter = serializers.DictField(
-        required=False, help_text="Names and values as in the query of `devices/`; `{}` is every device."
-    )
     parameters = serializers.DictField(
-        required=False, default=dict, help_text="Of the kind; a manual request takes the fields of R4."
+        required=False,
+        default=dict,
+        help_text="Of the kind: a manual request takes the fields of R4, applying a template "
+        "`template` (its id) and `suspend_timers`.",
     )
 
 
@@ -71,8 +67,16 @@ class ManualRequestParameters(StrictSerializer):
         fields = (*PARAMETER_FIELDS, "challenge_password")
 
 
+class ApplyTemplateParameters(StrictFieldsSerializer):
+    """Which template, and whether timers stand still where it changes the SCEP server (R3)."""
+
+    template = serializers.IntegerField(min_value=1)
+    suspend_timers = serializers.BooleanField(required=False, default=False)
+
+
 PARAMETER_SERIALIZERS: dict[str, type[serializers.Serializer[Any]]] = {
     JobKindChoices.MANUAL_REQUEST.value: ManualRequestParameters,
+    JobKindChoices.APPLY_TEMPLATE.value: ApplyTemplateParameters,
 }
 """Reads the parameters of each kind, with the messages that single devices get."""
 
@@ -108,8 +112,7 @@ class JobViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
         parameters = PARAMETER_SERIALIZERS[kind](data=values["parameters"])
         if not parameters.is_valid():
             raise serializers.ValidationError({"parameters": parameters.errors})
-        devices = select_devices(ids=values.get("devices"), query=values.get("filter"))
-        job = service.start(actor_of(request), kind, devices, parameters.validated_data)
+        job = service.start(actor_of(request), kind, given.selected(), parameters.validated_data)
         return Response(JobSerializer(job).data, status=status.HTTP_202_ACCEPTED)
 
     @extend_schema(request=None, responses=JobSerializer)

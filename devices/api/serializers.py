@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import QuerySet
 from rest_framework import serializers
 
-from devices.api.fields import StrictSerializer
+from devices.api.fields import StrictFieldsSerializer, StrictSerializer
 from devices.enrollment.requests import SETTINGS_FIELDS
+from devices.filters import select_devices
 from devices.inventory import DEVICE_FIELDS, GROUP_FIELDS, SERVER_FIELDS
 from devices.models import (
     PARAMETER_FIELDS,
@@ -35,6 +37,22 @@ def challenge_password() -> serializers.CharField:
 def suspend_timers() -> serializers.BooleanField:
     """R3's way on: timers stand still while the communication settings change, and resume as they were."""
     return serializers.BooleanField(write_only=True, required=False, default=False)
+
+
+class SelectionSerializer(StrictFieldsSerializer):
+    """Devices for one action over many: by ids, or by the filter of their list."""
+
+    devices = serializers.ListField(
+        child=serializers.IntegerField(min_value=1), required=False, help_text="Ids; or give `filter`."
+    )
+    filter = serializers.DictField(
+        required=False, help_text="Names and values as in the query of `devices/`; `{}` is every device."
+    )
+
+    def selected(self) -> QuerySet[Device]:
+        """What was selected, by name. Raises ValidationError with a dict of fields."""
+        values = self.validated_data
+        return select_devices(ids=values.get("devices"), query=values.get("filter"))
 
 
 class DeviceGroupSerializer(StrictSerializer):

@@ -6,7 +6,7 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.routers import SimpleRouter
 
-from devices.api import jobs, views
+from devices.api import jobs, templates, views
 
 app_name = "api"
 
@@ -16,6 +16,7 @@ router.register("device-groups", views.DeviceGroupViewSet, basename="device-grou
 router.register("devices", views.DeviceViewSet, basename="device")
 router.register("audit-events", views.AuditEventViewSet, basename="audit-event")
 router.register("jobs", jobs.JobViewSet, basename="job")
+router.register("settings-templates", templates.SettingsTemplateViewSet, basename="settings-template")
 
 of_device = SimpleRouter()
 of_device.register("issuance-requests", views.IssuanceRequestViewSet, basename="issuance-request")

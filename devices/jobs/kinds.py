@@ -10,11 +10,17 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
+
+from devices import templates
 from devices.access import Permission
 from devices.audit import Actor
 from devices.enrollment import requests
-from devices.models import Device
+from devices.models import Device, ScepServer, SettingsTemplate
 from devices.models.choices import JobKindChoices
+from devices.secrets import SecretUnreadable
+from devices.templates import Snapshot
 
 Perform = Callable[[Actor, Device, Mapping[str, Any]], str]
 """Does it, by a service that checks and audits; returns a note for the result, mostly empty.
@@ -29,15 +35,52 @@ class Kind:
 
     permission: Permission
     perform: Perform
-    check: Callable[[Mapping[str, Any]], None]
+    check: Callable[[Mapping[str, Any]], object]
     """Raises ValidationError, by field, for parameters that no device could take; before the job exists."""
     secret: frozenset[str] = frozenset()
     """Names of parameters that are stored encrypted."""
+    freeze: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
+    """What the job keeps of checked parameters, and what `perform` gets: they do not change while it runs."""
 
 
 def _send_request(actor: Actor, device: Device, parameters: Mapping[str, Any]) -> str:
     requests.request_certificate(actor, device, ring=False, **parameters)
     return ""
+
+
+def _template(parameters: Mapping[str, Any]) -> SettingsTemplate:
+    """The template that is to be applied. Raises ValidationError when there is none."""
+    found = SettingsTemplate.objects.select_related("server").filter(pk=parameters["template"]).first()
+    if found is None:
+        raise ValidationError({"template": _("There is no such template.")})
+    return found
+
+
+def _freeze_template(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the template sets when the job is started; it may be changed while the job runs."""
+    template = _template(parameters)
+    try:
+        snapshot = Snapshot.of(template)
+    except SecretUnreadable as error:
+        raise ValidationError({"template": str(error)}) from error
+    return {
+        "template": template.pk,
+        "template_name": template.name,
+        "settings": snapshot.settings,
+        "challenge_password": snapshot.challenge_password,
+        "suspend_timers": bool(parameters.get("suspend_timers")),
+    }
+
+
+def _apply_template(actor: Actor, device: Device, parameters: Mapping[str, Any]) -> str:
+    settings = parameters["settings"]
+    server = ScepServer.objects.filter(pk=settings["server"]).first() if "server" in settings else None
+    if "server" in settings and server is None:
+        raise ValidationError({"server": _("The template's SCEP server was deleted meanwhile.")})
+    snapshot = Snapshot(settings, server, parameters.get("challenge_password", ""))
+    if templates.apply(actor, device, snapshot, suspend_timers=parameters["suspend_timers"]):
+        return ""
+    return _("Nothing changed: the device had these settings already.")
 
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
@@ -47,6 +90,13 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             perform=_send_request,
             check=requests.check_parameters,
             secret=frozenset({"challenge_password"}),
+        ),
+        JobKindChoices.APPLY_TEMPLATE.value: Kind(
+            permission=Permission.CHANGE_SCEP_SETTINGS,
+            perform=_apply_template,
+            check=_template,
+            secret=frozenset({"challenge_password"}),
+            freeze=_freeze_template,
         ),
     }
 )

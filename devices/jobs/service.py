@@ -36,6 +36,7 @@ def start(
     definition = KINDS[kind]
     access.require(actor, definition.permission)
     definition.check(parameters)
+    parameters = definition.freeze(parameters)
     secret = {name: value for name, value in parameters.items() if name in definition.secret and value}
     plain = {name: value for name, value in parameters.items() if name not in definition.secret}
     now = timezone.now()

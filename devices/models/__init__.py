@@ -7,6 +7,7 @@ from devices.models.job import Job, JobItem
 from devices.models.keystore import KeyAndCertificate
 from devices.models.parameters import PARAMETER_FIELDS, KeyAndCertificateParameters
 from devices.models.scep_settings import ScepSettings
+from devices.models.template import SettingsTemplate
 
 __all__ = [
     "LOG_LINES",
@@ -22,4 +23,5 @@ __all__ = [
     "KeyAndCertificateParameters",
     "ScepServer",
     "ScepSettings",
+    "SettingsTemplate",
 ]

@@ -72,6 +72,7 @@ class JobKindChoices(models.TextChoices):
     """What a job does to each of its devices; devices/jobs/kinds.py says how."""
 
     MANUAL_REQUEST = "manual_request", _("Certificate Issuance Request")
+    APPLY_TEMPLATE = "apply_template", _("Apply a template")
 
 
 class JobStateChoices(models.TextChoices):

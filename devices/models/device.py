@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import zoneinfo
+from datetime import tzinfo
 from typing import ClassVar
 from urllib.parse import urlsplit, urlunsplit
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from devices.models.choices import StatusChoices
@@ -247,6 +249,11 @@ class Device(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def zone(self) -> tzinfo:
+        """The time zone in which its times are entered and shown: its group's, else the site's."""
+        return zoneinfo.ZoneInfo(self.group.time_zone) if self.group else timezone.get_default_timezone()
 
     @property
     def expires_unrenewed(self) -> bool:

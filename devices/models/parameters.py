@@ -25,7 +25,29 @@ PARAMETER_FIELDS = (
 """The fields of KeyAndCertificateParameters that are not secret."""
 
 
-class KeyAndCertificateParameters(models.Model):
+class ChallengePassword(models.Model):
+    """[Challenge Password]: stored encrypted, and shown to nobody."""
+
+    challenge_password_encrypted = models.BinaryField(null=True, editable=False)
+
+    class Meta:
+        abstract = True
+
+    @property
+    def has_challenge_password(self) -> bool:
+        """True when a challenge password is stored; the dashboard shows that much of it."""
+        return bool(self.challenge_password_encrypted)
+
+    def set_challenge_password(self, password: str) -> None:
+        """Store `password` encrypted; the empty one removes it."""
+        self.challenge_password_encrypted = secrets.encrypt_text(password)
+
+    def reveal_challenge_password(self) -> str:
+        """The password in clear, for its one use. Raises devices.secrets.SecretUnreadable."""
+        return secrets.decrypt_text(self.challenge_password_encrypted)
+
+
+class KeyAndCertificateParameters(ChallengePassword):
     """What a key and its certificate are to look like, and what they are used for."""
 
     key_name = models.CharField(
@@ -57,7 +79,6 @@ class KeyAndCertificateParameters(models.Model):
             "Leave empty to use the device's own address."
         ),
     )
-    challenge_password_encrypted = models.BinaryField(null=True, editable=False)
     key_use = models.CharField(
         _("Key Use Location"),
         max_length=12,
@@ -68,19 +89,6 @@ class KeyAndCertificateParameters(models.Model):
 
     class Meta:
         abstract = True
-
-    @property
-    def has_challenge_password(self) -> bool:
-        """True when a challenge password is stored; the dashboard shows that much of it."""
-        return bool(self.challenge_password_encrypted)
-
-    def set_challenge_password(self, password: str) -> None:
-        """Store `password` encrypted; the empty one removes it."""
-        self.challenge_password_encrypted = secrets.encrypt_text(password)
-
-    def reveal_challenge_password(self) -> str:
-        """The password in clear, for the CSR alone. Raises devices.secrets.SecretUnreadable."""
-        return secrets.decrypt_text(self.challenge_password_encrypted)
 
     def copy_parameters(self, source: KeyAndCertificateParameters) -> None:
         """Take over every field of `source`, the encrypted password included."""

@@ -14,7 +14,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from devices import access, inventory
+from devices import access, inventory, templates
 from devices.access import ADMINISTRATOR, OPERATOR, ROLES, VIEWER, Permission, may, require, role
 from devices.audit import SYSTEM, Actor
 from devices.enrollment import requests
@@ -44,6 +44,15 @@ def changes_of_scep() -> dict[str, Change]:
         "delete a server": partial(inventory.delete_server, server=server),
         "delete a group": partial(inventory.delete_group, group=group),
         "delete a device": partial(inventory.delete_device, device=make_device()),
+        "add a template": partial(templates.create, name="New", settings={"key_length": 2048}),
+        "change a template": partial(
+            templates.update,
+            template=templates.create(SYSTEM, name="T", settings={"key_length": 2048}),
+            name="U",
+        ),
+        "delete a template": partial(
+            templates.delete, template=templates.create(SYSTEM, name="V", settings={"key_length": 2048})
+        ),
     }
 
 

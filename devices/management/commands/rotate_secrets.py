@@ -8,13 +8,14 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import models, transaction
 
 from devices import secrets
-from devices.models import IssuanceRequest, Job, KeyAndCertificate, ScepSettings
+from devices.models import IssuanceRequest, Job, KeyAndCertificate, ScepSettings, SettingsTemplate
 from devices.secrets import SecretUnreadable
 
 ENCRYPTED_COLUMNS: tuple[tuple[type[models.Model], tuple[str, ...]], ...] = (
     (ScepSettings, ("challenge_password_encrypted",)),
     (IssuanceRequest, ("challenge_password_encrypted", "private_key_encrypted", "csr_encrypted")),
     (KeyAndCertificate, ("private_key_encrypted",)),
+    (SettingsTemplate, ("challenge_password_encrypted",)),
     (Job, ("secrets_encrypted",)),
 )
 """Every column that holds a secret; a test compares this list with the models."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zoneinfo
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -58,8 +57,7 @@ def changes(permission: Permission) -> Callable[[View[P]], View[P]]:
 
 def device_time(device: Device) -> AbstractContextManager[None]:
     """Shows and reads times in the time zone of the device's group."""
-    zone = zoneinfo.ZoneInfo(device.group.time_zone) if device.group else timezone.get_default_timezone()
-    return timezone.override(zone)
+    return timezone.override(device.zone)
 
 
 def page_of(request: HttpRequest, queryset: QuerySet[Any]) -> Page[Any]:

@@ -8,7 +8,9 @@ import pytest
 from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
-from devices.models import ScepServer, ScepSettings
+from devices import templates
+from devices.audit import SYSTEM
+from devices.models import ScepServer, ScepSettings, SettingsTemplate
 from tests.conftest import PASSWORD
 from tests.devices.factories import CHALLENGE, PRIVATE_KEY, make_device, make_key, make_server
 
@@ -21,6 +23,7 @@ ROOT = "/api/v1/"
 def device_id() -> int:
     device = make_device(make_server(), settings={"challenge_password": CHALLENGE})
     make_key(device)
+    templates.create(SYSTEM, name="T", settings={"key_length": 2048}, challenge_password=CHALLENGE)
     return device.pk
 
 
@@ -28,12 +31,15 @@ def readable(device_id: int) -> list[str]:
     """Every address that answers to GET."""
     own = [f"devices/{device_id}/{name}/" for name in ("scep-settings", "issuance-requests", "keys")]
     servers = [f"scep-servers/{ScepServer.objects.get().pk}/"]
+    kept = [f"settings-templates/{SettingsTemplate.objects.get().pk}/"]
     return [
         *("scep-servers/", "device-groups/", "devices/", f"devices/{device_id}/"),
         *own,
         *servers,
         "jobs/",
         "audit-events/",
+        "settings-templates/",
+        *kept,
         "schema/",
         "docs/",
     ]
@@ -41,7 +47,7 @@ def readable(device_id: int) -> list[str]:
 
 def writable(device_id: int) -> list[tuple[str, str]]:
     """Method and address of every change."""
-    server = ScepServer.objects.get().pk
+    server, template = ScepServer.objects.get().pk, SettingsTemplate.objects.get().pk
     return [
         ("post", "devices/"),
         ("put", f"devices/{device_id}/"),
@@ -54,6 +60,11 @@ def writable(device_id: int) -> list[tuple[str, str]]:
         ("patch", f"scep-servers/{server}/"),
         ("delete", f"scep-servers/{server}/"),
         ("post", "device-groups/"),
+        ("post", "settings-templates/"),
+        ("put", f"settings-templates/{template}/"),
+        ("patch", f"settings-templates/{template}/"),
+        ("delete", f"settings-templates/{template}/"),
+        ("post", f"settings-templates/{template}/preview/"),
     ]
 
 
@@ -75,10 +86,13 @@ def test_r1_viewers_look_and_change_nothing(viewer_api: APIClient, device_id: in
 
 
 def test_no_answer_holds_a_secret(api: APIClient, device_id: int) -> None:
-    stored = bytes(ScepSettings.objects.get(device=device_id).challenge_password_encrypted or b"")
+    stored = [
+        bytes(row.challenge_password_encrypted or b"")
+        for row in (ScepSettings.objects.get(device=device_id), SettingsTemplate.objects.get())
+    ]
     for address in readable(device_id):
         body = api.get(ROOT + address).content
-        for secret in (CHALLENGE.encode(), stored, PRIVATE_KEY):
+        for secret in (CHALLENGE.encode(), *stored, PRIVATE_KEY):
             assert secret not in body, address
 
 
