@@ -248,12 +248,12 @@ def delete_server(actor: Actor, server: ScepServer) -> None:
     try:
         _delete(actor, server)
     except ProtectedError as error:
-        templates = sorted(str(row) for row in error.protected_objects if isinstance(row, SettingsTemplate))
-        if templates:
+        templates = [row for row in error.protected_objects if isinstance(row, SettingsTemplate)]
+        if len(templates) == len(error.protected_objects):
             raise Conflict(
                 "server_in_use",
                 _("Templates name this SCEP server: %(names)s. Choose another server in them first.")
-                % {"names": ", ".join(templates)},
+                % {"names": ", ".join(sorted(map(str, templates)))},
             ) from None
         raise Conflict(
             "server_in_use",

@@ -33,6 +33,10 @@ _CHUNK = 1000
 """Devices that a survey looks at with two queries."""
 
 
+LEFT = "left as it is"
+"""What the audit trail says of a setting that a template does not set."""
+
+
 class Outcome(models.TextChoices):
     """What applying a template comes to for one device."""
 
@@ -64,7 +68,7 @@ def create(
     template.full_clean()
     template.save()
     password = {"challenge_password": "set"} if template.has_challenge_password else {}
-    facts = {"description": description, "settings": template.values, **password}
+    facts = {"description": description, **template.values, **password}
     audit.record(actor, "settingstemplate.create", template, facts)
     return template
 
@@ -80,7 +84,7 @@ def update(actor: Actor, template: SettingsTemplate, **fields: Any) -> SettingsT
     if unknown := fields.keys() - {"name", "description", "settings", "challenge_password"}:
         raise TypeError(f"a template has no {', '.join(sorted(unknown))}")
     template = SettingsTemplate.objects.select_for_update(of=("self",)).get(pk=template.pk)
-    before, old = {"name": template.name, "description": template.description}, template.values
+    before = _on_record(template)
     template.name = fields.get("name", template.name)
     template.description = fields.get("description", template.description)
     password = fields.get("challenge_password")
@@ -89,16 +93,7 @@ def update(actor: Actor, template: SettingsTemplate, **fields: Any) -> SettingsT
         template.set_challenge_password(password)
     _set_settings(template, fields.get("settings"))
     template.full_clean()
-    changes: dict[str, Any] = dict(
-        audit.difference(before, {"name": template.name, "description": template.description})
-    )
-    new = template.values
-    differing = {name for name in old | new if name not in old or name not in new or old[name] != new[name]}
-    if differing:
-        changes["settings"] = [
-            {name: values[name] for name in SETTINGS_FIELDS if name in differing and name in values}
-            for values in (old, new)
-        ]
+    changes: dict[str, Any] = dict(audit.difference(before, _on_record(template)))
     if password_changed:
         changes["challenge_password"] = "changed"  # noqa: S105 - a word of the audit trail
     if changes:
@@ -113,6 +108,12 @@ def delete(actor: Actor, template: SettingsTemplate) -> None:
     access.require(actor, Permission.DELETE_SETTINGS_TEMPLATE)
     audit.record(actor, "settingstemplate.delete", template)
     template.delete()
+
+
+def _on_record(template: SettingsTemplate) -> dict[str, Any]:
+    """Everything that the audit trail compares; a setting that the template does not name says so."""
+    left = dict.fromkeys(SETTINGS_FIELDS, LEFT)
+    return {"name": template.name, "description": template.description, **left, **template.values}
 
 
 def _set_settings(template: SettingsTemplate, settings: Mapping[str, Any] | None) -> None:

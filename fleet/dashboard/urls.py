@@ -7,7 +7,7 @@ from django.contrib.auth.views import LogoutView
 from django.urls import path
 from django.views.i18n import set_language
 
-from fleet.dashboard.views import audit, devices, enrollment, jobs, servers, sign_in, start
+from fleet.dashboard.views import audit, devices, enrollment, jobs, servers, sign_in, start, templates
 
 urlpatterns = [
     path("sign-in/", sign_in.SignInView.as_view(), name="sign-in"),
@@ -26,6 +26,11 @@ urlpatterns = [
     path("devices/<int:device_id>/request/", enrollment.manual_request, name="device-request"),
     path("devices/<int:device_id>/keys/<int:key_id>.pem", devices.certificate, name="certificate"),
     path("audit-trail/", audit.audit_trail, name="audit-trail"),
+    path("settings-templates/", templates.template_list, name="template-list"),
+    path("settings-templates/add/", templates.template_add, name="template-add"),
+    path("settings-templates/apply/", templates.template_apply, name="template-apply"),
+    path("settings-templates/<int:template_id>/edit/", templates.template_edit, name="template-edit"),
+    path("settings-templates/<int:template_id>/delete/", templates.template_delete, name="template-delete"),
     path("jobs/", jobs.job_list, name="job-list"),
     path("jobs/<int:job_id>/", jobs.job_detail, name="job-detail"),
     path("jobs/<int:job_id>/state/", jobs.job_state, name="job-state"),

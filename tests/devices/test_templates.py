@@ -55,7 +55,7 @@ class TestKeeping:
         assert (stored.server, stored.has_challenge_password) == (server, False)
         event = AuditEvent.objects.get(action="settingstemplate.create")
         assert (event.actor_name, event.target_name) == (actor.name, "Office")
-        assert event.changes["settings"] == stored.values
+        assert event.changes == {"description": "For the office", **stored.values}
 
     def test_changes_are_audited_and_only_them(self, actor: Actor) -> None:
         template = make_template(settings={"key_length": 3072, "polling_count": 3})
@@ -65,10 +65,9 @@ class TestKeeping:
         event = AuditEvent.objects.get(action="settingstemplate.update")
         assert event.changes == {
             "description": ["", "New"],
-            "settings": [
-                {"key_length": 3072, "polling_count": 3},
-                {"key_length": 4096, "request_interval_days": None},
-            ],
+            "key_length": [3072, 4096],
+            "polling_count": [3, "left as it is"],
+            "request_interval_days": ["left as it is", None],
         }
         templates.update(actor, template, name="Office", settings={**SettingsTemplate.objects.get().values})
         assert AuditEvent.objects.filter(action="settingstemplate.update").count() == 1

@@ -7,14 +7,17 @@ from datetime import datetime
 from typing import Any
 
 from django import template
+from django.http import QueryDict
 from django.template.defaultfilters import date
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 
-from devices.models import AuditEvent
+from devices.enrollment.requests import SETTINGS_FIELDS
+from devices.models import AuditEvent, ScepSettings, SettingsTemplate
 from devices.models.choices import JobItemStateChoices, JobStateChoices, StatusChoices
+from devices.templates import Outcome, Row
 
 register = template.Library()
 
@@ -39,6 +42,12 @@ JOB_ITEM_COLORS = {
     JobItemStateChoices.REFUSED: "red",
     JobItemStateChoices.CANCELED: "secondary",
 }
+
+
+OUTCOME_COLORS = {Outcome.CHANGED: "blue", Outcome.UNCHANGED: "secondary", Outcome.REFUSED: "red"}
+
+
+_FIELDS = {field.name: field for field in ScepSettings._meta.fields}
 
 
 def badge(label: object, color: str, *, moving: bool = False) -> SafeString:
@@ -72,6 +81,12 @@ def job_item_badge(state: str) -> SafeString:
     """What came of a job for one device."""
     choice = JobItemStateChoices(state)
     return badge(choice.label, JOB_ITEM_COLORS[choice])
+
+
+@register.filter
+def outcome_badge(outcome: Outcome) -> SafeString:
+    """What applying a template comes to for one device."""
+    return badge(outcome.label, OUTCOME_COLORS[outcome])
 
 
 @register.filter
@@ -150,20 +165,70 @@ class Change:
 def changes_of(event: AuditEvent) -> list[Change]:
     """What changed, and what else is on record, in the order in which it was written."""
     return [
-        Change(name, _shown(value[1]), _shown(value[0]), is_change=True)
+        Change(name, shown(value[1]), shown(value[0]), is_change=True)
         if isinstance(value, list) and len(value) == 2
-        else Change(name, _shown(value))
+        else Change(name, shown(value))
         for name, value in event.changes.items()
     ]
 
 
-def _shown(value: Any) -> str:
+@register.filter
+def settings_of(kept: SettingsTemplate) -> list[Change]:
+    """What a template sets, each with the label of the settings' form."""
+    entries = []
+    for name in SETTINGS_FIELDS:
+        if name in kept.values:
+            value: Any = kept.server if name == "server" else kept.values[name]
+            if name == "request_start_at" and value:
+                value = datetime.fromisoformat(value)
+            entries.append(Change(_label(name), _setting(name, value)))
+    if kept.has_challenge_password:
+        entries.append(Change(gettext("Challenge Password"), gettext("stored")))
+    return entries
+
+
+@register.filter
+def planned(row: Row) -> list[Change]:
+    """What applying a template changes on one device, its times where the device stands."""
+    if row.plan is None:
+        return []
+    with timezone.override(row.device.zone):
+        entries = [
+            Change(_label(name), _setting(name, value), _setting(name, row.plan.before[name]), is_change=True)
+            for name, value in row.plan.after.items()
+        ]
+    if row.plan.password_changed:
+        entries.append(Change(gettext("Challenge Password"), gettext("a new one")))
+    return entries
+
+
+def _label(name: str) -> str:
+    return str(_FIELDS[name].verbose_name)
+
+
+def _setting(name: str, value: Any) -> str:
+    """The value of a setting for people; an aware time in the active time zone, another as it is."""
+    choices = dict(_FIELDS[name].flatchoices)
+    if value in choices:
+        return str(choices[value])
+    if isinstance(value, datetime):
+        return str(date(timezone.localtime(value) if timezone.is_aware(value) else value, "j M Y, H:i:s"))
+    if name == "common_name" and value == "":
+        return gettext("the device's own address")
+    return shown(value)
+
+
+@register.filter
+def shown(value: Any) -> str:
+    """A stored value for people."""
     if value is None or value == "":
         return "–"  # noqa: RUF001
     if isinstance(value, bool):
         return gettext("yes") if value else gettext("no")
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "–"  # noqa: RUF001
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {shown(own)}" for name, own in value.items()) or "–"  # noqa: RUF001
     return str(value)
 
 
@@ -190,6 +255,12 @@ def sort_header(context: dict[str, Any], name: str, label: str) -> SafeString:
         label,
         arrow,
     )
+
+
+@register.filter
+def listed(query: QueryDict, name: str) -> list[str]:
+    """Every value of `name` in a query."""
+    return query.getlist(name)
 
 
 @register.simple_tag(takes_context=True)

@@ -91,12 +91,15 @@ def form_page(
     note: str = "",
     locked: str = "",
     suspension: Suspension | None = None,
+    aside: tuple[str, str] | None = None,
     then: Callable[[Any], str] | None = None,
+    template: str = "form",
 ) -> HttpResponse:
     """Show `form`, or send its values to `service` and go on to `then(result)`, by default to `back`.
 
     `locked` says why it cannot be sent just now; the service refuses it all the same. `suspension` offers to
-    suspend the timers that lock some of the fields.
+    suspend the timers that lock some of the fields. `aside` is the address and the label of something else that
+    can be done here.
     """
     if request.method == "POST":
         result = form.submit(service)
@@ -111,8 +114,9 @@ def form_page(
         "note": note,
         "suspension": suspension,
         "locked": locked,
+        "aside": aside,
     }
-    return render(request, "dashboard/form.html", context, status=422 if form.errors else 200)
+    return render(request, f"dashboard/{template}.html", context, status=422 if form.errors else 200)
 
 
 def delete_page(

@@ -37,6 +37,7 @@ def scep_settings(request: HttpRequest, device_id: int) -> HttpResponse:
             title=_("Settings for Certificate Issuance Auto Request: %(name)s") % {"name": device},
             back=reverse("device-detail", args=[device.pk]),
             done=_("The settings were saved."),
+            aside=(f"{reverse('template-add')}?device={device.pk}", _("Save as template")),
         )
 
 

@@ -72,7 +72,7 @@ def server_delete(request: HttpRequest, server_id: int) -> HttpResponse:
         request,
         get_object_or_404(ScepServer, pk=server_id),
         inventory.delete_server,
-        question=_("Only a server that no device uses can be deleted."),
+        question=_("Only a server that no device uses and no template names can be deleted."),
         back=reverse("server-list"),
         then="server-list",
     )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.utils import timezone, translation
 
-from devices import inventory
+from devices import inventory, templates
 from devices.audit import SYSTEM
 from devices.jobs import service as jobs
 from devices.models import Device, IssuanceRequest, KeyAndCertificate, summary
@@ -73,7 +73,15 @@ def fleet() -> dict[str, Any]:
     )
     device = Device.objects.select_related("group", "scep_settings__server").get(pk=device.pk)
     job = jobs.start(SYSTEM, JobKindChoices.MANUAL_REQUEST, [device], {"organization": "Example"})
-    return {"device": device, "server": server, "group": group, "key": make_key(device), "job": job}
+    template = templates.create(SYSTEM, name="Office", settings={"key_length": 3072})
+    return {
+        "device": device,
+        "server": server,
+        "group": group,
+        "key": make_key(device),
+        "job": job,
+        "template": template,
+    }
 
 
 def pytest_collection_finish() -> None:

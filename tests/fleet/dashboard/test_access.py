@@ -32,12 +32,16 @@ CHANGING = {
     "group-add",
     "group-edit",
     "group-delete",
+    "template-add",
+    "template-edit",
+    "template-delete",
+    "template-apply",
 }
 LOOKING = {
     *("start", "overview", "device-list", "device-detail", "device-state", "server-list", "group-list"),
-    *("job-list", "job-detail", "job-state", "audit-trail"),
+    *("job-list", "job-detail", "job-state", "audit-trail", "template-list"),
 }
-SELECTED = {"manual-requests"}
+SELECTED = {"manual-requests", "template-apply"}
 """Pages about the devices that the query names."""
 
 
