@@ -68,7 +68,7 @@ def create(
     template.full_clean()
     template.save()
     password = {"challenge_password": "set"} if template.has_challenge_password else {}
-    facts = {"description": description, **template.values, **password}
+    facts = {"description": description, **_settings_on_record(template), **password}
     audit.record(actor, "settingstemplate.create", template, facts)
     return template
 
@@ -112,8 +112,13 @@ def delete(actor: Actor, template: SettingsTemplate) -> None:
 
 def _on_record(template: SettingsTemplate) -> dict[str, Any]:
     """Everything that the audit trail compares; a setting that the template does not name says so."""
-    left = dict.fromkeys(SETTINGS_FIELDS, LEFT)
-    return {"name": template.name, "description": template.description, **left, **template.values}
+    settings = dict.fromkeys(SETTINGS_FIELDS, LEFT) | _settings_on_record(template)
+    return {"name": template.name, "description": template.description, **settings}
+
+
+def _settings_on_record(template: SettingsTemplate) -> dict[str, Any]:
+    """What it sets, the server by its name, as the events of devices have it."""
+    return template.values | ({} if template.server is None else {"server": str(template.server)})
 
 
 def _set_settings(template: SettingsTemplate, settings: Mapping[str, Any] | None) -> None:

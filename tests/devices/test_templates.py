@@ -55,7 +55,11 @@ class TestKeeping:
         assert (stored.server, stored.has_challenge_password) == (server, False)
         event = AuditEvent.objects.get(action="settingstemplate.create")
         assert (event.actor_name, event.target_name) == (actor.name, "Office")
-        assert event.changes == {"description": "For the office", **stored.values}
+        assert event.changes == {
+            "description": "For the office",
+            **stored.values,
+            "server": server.name,
+        }
 
     def test_changes_are_audited_and_only_them(self, actor: Actor) -> None:
         template = make_template(settings={"key_length": 3072, "polling_count": 3})

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from devices.audit import Actor
 from devices.enrollment import requests
@@ -112,6 +114,21 @@ class TestTimer:
         (request,) = open_requests(device)
         assert request.lease is None
         assert request.next_action_at == request.request_at
+
+    def test_a_worker_cannot_take_a_step_while_settings_are_saved(self, actor: Actor) -> None:
+        device = make_device()
+        requests.save_settings(actor, device, **timer())
+        with CaptureQueriesContext(connection) as captured:
+            requests.save_settings(actor, device, key_length=4096)
+        locked = [
+            table
+            for query in captured
+            for table in ("devices_scepsettings", "devices_issuancerequest")
+            if "FOR UPDATE" in query["sql"] and f'FROM "{table}"' in query["sql"]
+        ]
+        # SQLite locks the whole database instead
+        wanted = ["devices_scepsettings", "devices_issuancerequest"]
+        assert locked == (wanted if connection.features.has_select_for_update else [])
 
     def test_switching_off_removes_what_was_scheduled(self, actor: Actor) -> None:
         device = make_device()
