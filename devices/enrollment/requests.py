@@ -264,10 +264,10 @@ def _apply_timer(
     if settings.request_start_at is None:
         raise AssertionError("a timer that is on has its start: timer_problems saw to it")
     settings.offset_seconds = schedule.draw_offset(settings.auto_adjust, random.randint)
-    started = not changes.keys().isdisjoint({"timer_enabled", "request_start_at"})
+    started = changed & {"timer_enabled", "request_start_at"}
     if not started and (current is None or current.trigger != TriggerChoices.TIMER):
         # the timer has rung: what follows counts from the last success and has no offset (R12)
-        return
+        return current
     request_at = schedule.request_time(settings.request_start_at, settings.offset_seconds)
     if current is None:
         return log.schedule(
