@@ -20,7 +20,7 @@ OUTPUT = Path(__file__).resolve().parent.parent / "build" / "bench.json"
 GROUPS = sorted(
     module.name
     for module in pkgutil.iter_modules(bench.__path__)
-    if module.name not in ("__main__", "figures")
+    if module.name not in ("__main__", "figures", "fleet")
 )
 
 
