@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
@@ -16,7 +17,7 @@ from django.utils.translation import gettext as _
 from devices import templates
 from devices.access import Permission
 from devices.audit import Actor
-from devices.enrollment import requests
+from devices.enrollment import moving, requests
 from devices.models import Device, ScepServer, SettingsTemplate
 from devices.models.choices import JobKindChoices
 from devices.secrets import SecretUnreadable
@@ -83,6 +84,21 @@ def _apply_template(actor: Actor, device: Device, parameters: Mapping[str, Any])
     return _("Nothing changed: the device had these settings already.")
 
 
+def _move_start(actor: Actor, device: Device, parameters: Mapping[str, Any]) -> str:
+    """The very time that devices/spread.py proposed, unless the device has changed since."""
+    seen = moving.Seen(
+        server_id=parameters["server"],
+        request_at=datetime.fromisoformat(parameters["request_at"]),
+        offset_seconds=parameters["offset_seconds"],
+    )
+    moving.move_start(actor, device, datetime.fromisoformat(parameters["request_start_at"]), seen=seen)
+    return ""
+
+
+def _made_by_the_program(_parameters: Mapping[str, Any]) -> None:
+    """Nobody enters them."""
+
+
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         JobKindChoices.MANUAL_REQUEST.value: Kind(
@@ -97,6 +113,11 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             check=_template,
             secret=frozenset({"challenge_password"}),
             freeze=_freeze_template,
+        ),
+        JobKindChoices.SPREAD.value: Kind(
+            permission=Permission.CHANGE_SCEP_SETTINGS,
+            perform=_move_start,
+            check=_made_by_the_program,
         ),
     }
 )

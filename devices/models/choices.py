@@ -73,6 +73,7 @@ class JobKindChoices(models.TextChoices):
 
     MANUAL_REQUEST = "manual_request", _("Certificate Issuance Request")
     APPLY_TEMPLATE = "apply_template", _("Apply a template")
+    SPREAD = "spread", _("Spread")
 
 
 class JobStateChoices(models.TextChoices):
