@@ -48,7 +48,10 @@ class JobItemSerializer(serializers.ModelSerializer[JobItem]):
 class NewJobSerializer(SelectionSerializer):
     """What to do, to which devices."""
 
-    kind = LenientChoiceField(choices=JobKindChoices.choices)
+    kind = LenientChoiceField(
+        choices=[choice for choice in JobKindChoices.choices if choice[0] != JobKindChoices.SPREAD],
+        help_text="A spread is started by `device-groups/{id}/spread/`.",
+    )
     parameters = serializers.DictField(
         required=False,
         default=dict,

@@ -6,7 +6,7 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.routers import SimpleRouter
 
-from devices.api import jobs, templates, views
+from devices.api import forecast, jobs, templates, views
 
 app_name = "api"
 
@@ -32,5 +32,7 @@ urlpatterns = [
     path("", include(router.urls)),
     path("devices/<int:device_id>/scep-settings/", views.ScepSettingsView.as_view(), name="scep-settings"),
     path("devices/<int:device_id>/", include(of_device.urls)),
+    path("device-groups/<int:group_id>/spread/", forecast.GroupSpreadView.as_view(), name="group-spread"),
+    path("forecast/", forecast.ForecastView.as_view(), name="forecast"),
     path("jobs/<int:job_id>/", include(of_job.urls)),
 ]

@@ -40,6 +40,7 @@ def readable(device_id: int) -> list[str]:
         "audit-events/",
         "settings-templates/",
         *kept,
+        "forecast/",
         "schema/",
         "docs/",
     ]
@@ -65,6 +66,7 @@ def writable(device_id: int) -> list[tuple[str, str]]:
         ("patch", f"settings-templates/{template}/"),
         ("delete", f"settings-templates/{template}/"),
         ("post", f"settings-templates/{template}/preview/"),
+        ("post", "device-groups/1/spread/"),
     ]
 
 
