@@ -228,16 +228,16 @@ def _expiring(proposal: Proposal, members: Mapping[int, Member]) -> int:
 
 
 def next_peak(group: DeviceGroup, *, now: datetime, end: datetime) -> datetime | None:
-    """When the group's requests first exceed an allowance before `end`, of their own accord; None when never."""
+    """The first minute before `end` with requests of `group` in it and more than its server's allowance in all."""
     servers = list(ScepServer.objects.filter(requests__device__group=group).distinct())
-    waves = waves_of(scheduled([server.pk for server in servers], end).filter(device__group=group))
-    first = minute_of(now)
+    requests = scheduled([server.pk for server in servers], end)
+    ours, all_of_them = waves_of(requests.filter(device__group=group)), waves_of(requests)
+    minutes = {"now": minute_of(now), "first": minute_of(now), "end": minute_of(end)}
     over = [
         minute
         for server in servers
-        for minute, requests in expected(
-            waves.get(server.pk, ()), now=first, first=first, end=minute_of(end)
-        ).items()
-        if requests > OfServer(server).per_minute
+        for load in [expected(all_of_them.get(server.pk, ()), **minutes)]
+        for minute in expected(ours.get(server.pk, ()), **minutes)
+        if load[minute] > OfServer(server).per_minute
     ]
     return moment_of(min(over)) if over else None

@@ -7,7 +7,7 @@ from django.contrib.auth.views import LogoutView
 from django.urls import path
 from django.views.i18n import set_language
 
-from fleet.dashboard.views import audit, devices, enrollment, jobs, servers, sign_in, start, templates
+from fleet.dashboard.views import audit, devices, enrollment, jobs, load, servers, sign_in, start, templates
 
 urlpatterns = [
     path("sign-in/", sign_in.SignInView.as_view(), name="sign-in"),
@@ -35,6 +35,7 @@ urlpatterns = [
     path("jobs/<int:job_id>/", jobs.job_detail, name="job-detail"),
     path("jobs/<int:job_id>/state/", jobs.job_state, name="job-state"),
     path("jobs/<int:job_id>/cancel/", jobs.job_cancel, name="job-cancel"),
+    path("load/", load.load, name="load"),
     path("scep-servers/", servers.server_list, name="server-list"),
     path("scep-servers/add/", servers.server_add, name="server-add"),
     path("scep-servers/<int:server_id>/edit/", servers.server_edit, name="server-edit"),
@@ -42,5 +43,6 @@ urlpatterns = [
     path("device-groups/", servers.group_list, name="group-list"),
     path("device-groups/add/", servers.group_add, name="group-add"),
     path("device-groups/<int:group_id>/edit/", servers.group_edit, name="group-edit"),
+    path("device-groups/<int:group_id>/spread/", load.group_spread, name="group-spread"),
     path("device-groups/<int:group_id>/delete/", servers.group_delete, name="group-delete"),
 ]

@@ -211,6 +211,16 @@ class TestProposal:
         assert next_peak(group, now=NOW, end=end) == PEAK
         assert next_peak(group, now=NOW, end=PEAK) is None
 
+    def test_the_next_peak_counts_what_everybody_else_asks_for(
+        self, group: DeviceGroup, server: ScepServer
+    ) -> None:
+        members(None, server, 2, request_start_at=PEAK - timedelta(minutes=5))
+        members(None, server, 2)
+        end = NOW + timedelta(days=20)
+        assert next_peak(group, now=NOW, end=end) is None
+        members(group, server, 1)
+        assert next_peak(group, now=NOW, end=end) == PEAK
+
 
 class TestJob:
     def test_f1_what_was_shown_is_what_is_applied(

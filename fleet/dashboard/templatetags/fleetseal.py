@@ -90,6 +90,12 @@ def outcome_badge(outcome: Outcome) -> SafeString:
 
 
 @register.filter
+def fits_badge(fits: bool) -> SafeString:
+    """Whether a load keeps within the allowance."""
+    return badge(gettext("Fits"), "green") if fits else badge(gettext("Too much at once"), "red")
+
+
+@register.filter
 def moment(value: datetime | None) -> str | SafeString:
     """Date and time in the active time zone, and how far away it is on hovering."""
     if value is None:

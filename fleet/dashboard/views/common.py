@@ -60,9 +60,9 @@ def device_time(device: Device) -> AbstractContextManager[None]:
     return timezone.override(device.zone)
 
 
-def page_of(request: HttpRequest, queryset: QuerySet[Any]) -> Page[Any]:
+def page_of(request: HttpRequest, queryset: QuerySet[Any], *, size: int = PAGE_SIZE) -> Page[Any]:
     """The page that the query parameter `page` asks for; the nearest one when there is no such page."""
-    return Paginator(queryset, PAGE_SIZE).get_page(request.GET.get("page"))
+    return Paginator(queryset, size).get_page(request.GET.get("page"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ CHANGING = {
     "group-add",
     "group-edit",
     "group-delete",
+    "group-spread",
     "template-add",
     "template-edit",
     "template-delete",
@@ -39,7 +40,7 @@ CHANGING = {
 }
 LOOKING = {
     *("start", "overview", "device-list", "device-detail", "device-state", "server-list", "group-list"),
-    *("job-list", "job-detail", "job-state", "audit-trail", "template-list"),
+    *("job-list", "job-detail", "job-state", "audit-trail", "template-list", "load"),
 }
 SELECTED = {"manual-requests", "template-apply"}
 """Pages about the devices that the query names."""

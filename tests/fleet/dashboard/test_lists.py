@@ -138,7 +138,7 @@ def queries(client: Client, path: str, django_connection: Any) -> int:
 
 @pytest.mark.parametrize(
     "path",
-    ["device-list", "start", "overview", "server-list", "group-list"],
+    ["device-list", "start", "overview", "server-list", "group-list", "load"],
 )
 def test_as_many_queries_for_five_devices_as_for_forty(
     path: str, viewer_client: Client, settings: Settings

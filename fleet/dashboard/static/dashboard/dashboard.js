@@ -74,15 +74,6 @@
 
   let chart = null;
 
-  function color(name) {
-    // a canvas knows neither variables nor light-dark(): let an element work it out
-    const probe = document.body.appendChild(document.createElement("span"));
-    probe.style.color = "var(" + name + ")";
-    const found = getComputedStyle(probe).color;
-    probe.remove();
-    return found;
-  }
-
   function read() {
     return JSON.parse(document.getElementById("chart-data").textContent);
   }
@@ -98,8 +89,6 @@
     if (!target || !target.clientWidth) return;
     if (chart) chart.destroy();
     const bars = uPlot.paths.bars({ size: [0.7, 40] });
-    const text = color("--tblr-secondary"), grid = { stroke: color("--tblr-border-color"), width: 1 };
-    const font = "12px " + getComputedStyle(document.body).fontFamily;
     const series = (fill) => ({ paths: bars, points: { show: false }, fill: fill, width: 0 });
     chart = new uPlot({
       width: target.clientWidth,
@@ -110,17 +99,11 @@
         x: { time: false, range: (_, low, high) => [low - 0.5, high + 0.5] },
         y: { range: (_, low, high) => [0, Math.max(4, high * 1.1)] },
       },
-      axes: [
-        {
-          stroke: text, font: font, grid: { show: false }, ticks: grid, size: 34, space: 56, incrs: [1, 2, 3, 4, 6, 12],
-          values: (_, places) => places.map((place) => read().hour[place] || ""),
-        },
-        {
-          stroke: text, font: font, grid: grid, ticks: grid, size: 48,
-          incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000],
-        },
-      ],
-      series: [{}, series(color("--tblr-red")), series(color("--tblr-green"))],
+      axes: fleetsealChart.axes({
+        space: 56, incrs: [1, 2, 3, 4, 6, 12],
+        values: (_, places) => places.map((place) => read().hour[place] || ""),
+      }),
+      series: [{}, series(fleetsealChart.color("--tblr-red")), series(fleetsealChart.color("--tblr-green"))],
     }, columns(read()), target);
   }
 
