@@ -9,6 +9,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 
+from scep import keys
 from scep.certificates import is_ca, key_usage_of
 from scep.errors import MessageCheckFailed, WrongCertificate
 from scep.keys import PublicKey
@@ -161,9 +162,24 @@ def _chains_to(
 
 def _issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
+        if isinstance(certificate.signature_hash_algorithm, hashes.SHA1):
+            return _issued_with_sha1(certificate, issuer)
         certificate.verify_directly_issued_by(issuer)
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         return False
+    return True
+
+
+def _issued_with_sha1(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """By hand, because the library refuses SHA-1 in certificates.
+
+    Some CAs sign with the hash of the CSR, and R4 still offers SHA-1; as in replies, it is read and not
+    written (quirk 6). Raises InvalidSignature.
+    """
+    key = issuer.public_key()
+    if certificate.issuer != issuer.subject or not isinstance(key, PublicKey):
+        return False
+    keys.verify(key, certificate.signature, certificate.tbs_certificate_bytes, hashes.SHA1())  # noqa: S303
     return True
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import permutations
+from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
 from scep import cms, keys, trust
@@ -196,6 +200,34 @@ class TestOwnCertificate:
     ) -> None:
         with pytest.raises(WrongCertificate, match="issued by"):
             self.find([issue(stranger), stranger.certificate], [ca.certificate])
+
+    @pytest.mark.parametrize("issuer_is_ours", [True, False])
+    def test_quirk_06_one_that_is_signed_with_sha_1_is_read(
+        self, ca: Authority, stranger: Authority, tmp_path: Path, issuer_is_ours: bool
+    ) -> None:
+        # some CAs sign with the hash of the CSR; openssl makes what our library refuses to make
+        issuer = ca if issuer_is_ours else stranger
+        (tmp_path / "ca.pem").write_bytes(issuer.certificate.public_bytes(Encoding.PEM))
+        pem = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        (tmp_path / "ca.key").write_bytes(issuer.key.private_bytes(*pem))
+        (tmp_path / "mfp.key").write_bytes(KEY.private_bytes(*pem))
+        request = ["openssl", "req", "-new", "-key", "mfp.key", "-subj", "/CN=mfp", "-out", "mfp.csr"]
+        sign = ["openssl", "x509", "-req", "-sha1", "-in", "mfp.csr", "-CA", "ca.pem", "-CAkey", "ca.key"]
+        for command in (request, [*sign, "-days", "30", "-out", "mfp.pem"]):
+            subprocess.run(command, check=True, capture_output=True, cwd=tmp_path, timeout=30)
+        mine = x509.load_pem_x509_certificate((tmp_path / "mfp.pem").read_bytes())
+        found = partial(
+            trust.own_certificate,
+            [mine],
+            public_key=KEY.public_key(),
+            ca_certificates=[ca.certificate],
+            now=mine.not_valid_before_utc,
+        )
+        if issuer_is_ours:
+            assert found() == mine
+        else:
+            with pytest.raises(WrongCertificate, match="issued by"):
+                found()
 
     def test_an_intermediate_that_came_along_is_believed(self, ca: Authority) -> None:
         lower = intermediate_of(ca)
