@@ -18,7 +18,16 @@ from devices import access, audit
 from devices.access import Permission
 from devices.audit import Actor
 from devices.errors import Conflict
-from devices.models import AuditEvent, Device, DeviceGroup, ScepServer, ScepSettings, SettingsTemplate
+from devices.models import (
+    AuditEvent,
+    Device,
+    DeviceGroup,
+    IssuanceRequest,
+    ScepServer,
+    ScepSettings,
+    SettingsTemplate,
+)
+from devices.rules.lifecycle import UNDER_WAY_STATES, State
 
 M = TypeVar("M", bound=models.Model)
 
@@ -103,9 +112,9 @@ def _update(
 
 
 @transaction.atomic
-def _delete(actor: Actor, instance: models.Model) -> None:
+def _delete(actor: Actor, instance: models.Model, facts: Mapping[str, Any] | None = None) -> None:
     _require(actor, "delete", instance)
-    audit.record(actor, f"{instance._meta.model_name}.delete", instance)
+    audit.record(actor, f"{instance._meta.model_name}.delete", instance, facts)
     instance.delete()
 
 
@@ -179,9 +188,21 @@ def update_device(actor: Actor, device: Device, **fields: Any) -> Device:
     return _update(actor, device, fields)
 
 
+@transaction.atomic
 def delete_device(actor: Actor, device: Device) -> None:
-    """Remove the device with its settings, its log and its keys; the audit trail stays."""
-    _delete(actor, device)
+    """Remove the device with its settings, its log and its keys; the audit trail stays.
+
+    A request under way goes too, and the worker that has it ends quietly. Its transaction ID is in the event: the
+    SCEP server may issue the certificate all the same.
+    """
+    _require(actor, "delete", device)
+    # settings before requests, as everybody locks them: who is just ending the request waits, and finds it gone
+    list(ScepSettings.objects.select_for_update().filter(device=device))
+    current = (
+        IssuanceRequest.objects.select_for_update().filter(device=device, completed_at__isnull=True).first()
+    )
+    under_way = current is not None and State(current.state) in UNDER_WAY_STATES
+    _delete(actor, device, {"transaction_id": current.transaction_id} if current and under_way else None)
 
 
 def create_group(actor: Actor, **fields: Any) -> DeviceGroup:

@@ -83,6 +83,10 @@ def register(
     )
 
 
+FUNCTION_FIELDS = ("tls_enabled", "ieee_802_1x_enabled", "ipsec_enabled")
+"""Which functions a device has switched on; `function_is_off` looks at them."""
+
+
 def function_is_off(device: Device, key_use: str) -> bool:
     """True when the key is assigned to a function that the device has switched off (R6)."""
     return not {

@@ -32,6 +32,8 @@ def successful(turn: Turn, certificate: x509.Certificate, chain: Sequence[x509.C
     settings = _locked_settings(turn)
     request, now = turn.request, turn.clock()
     key = keystore.register(request, certificate, chain, now=now)
+    # as the device is now: a function may have been switched while the server was asked
+    request.device.refresh_from_db(fields=keystore.FUNCTION_FIELDS)
     off = keystore.function_is_off(request.device, request.key_use)
     facts = {"key": key.name, "certificate": key.fingerprint_sha256, "valid_until": key.not_after}
     fields = {"certificate": key, "details": "", "explanation": FUNCTION_IS_OFF if off else ""}

@@ -14,6 +14,7 @@ from devices.audit import Actor
 from devices.enrollment import requests
 from devices.errors import Conflict
 from devices.models import AuditEvent, Device, IssuanceRequest, ScepServer, ScepSettings
+from tests.devices.enrollment.test_requests import put_under_way
 from tests.devices.factories import make_device, make_server, make_timed_device
 
 pytestmark = pytest.mark.django_db
@@ -76,6 +77,16 @@ def test_a_removed_device_leaves_its_events(actor: Actor) -> None:
     inventory.delete_device(actor, device)
     assert not IssuanceRequest.objects.exists()
     assert AuditEvent.objects.filter(action="device.delete", target_name=device.name).exists()
+
+
+def test_a_device_removed_while_a_request_is_under_way_leaves_its_transaction_id(actor: Actor) -> None:
+    waiting, sent = make_timed_device(make_server()), make_timed_device(make_server())
+    put_under_way(sent)
+    for device in (waiting, sent):
+        inventory.delete_device(actor, device)
+    events = AuditEvent.objects.filter(action="device.delete").order_by("pk")
+    assert [event.changes for event in events] == [{}, {"transaction_id": "t"}]
+    assert not IssuanceRequest.objects.exists()
 
 
 @pytest.mark.parametrize("change", [{"url": "http://127.0.0.1:9/scep"}, {"port": 8080}, {"timeout": 9}])
