@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from django.contrib.auth.models import Group, User
 from django.core.cache import cache
@@ -19,6 +21,19 @@ def pytest_configure() -> None:
     from django.conf import settings
 
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+def pytest_collection_finish() -> None:
+    """Compile the translations when they are older than their sources, as `make messages` does."""
+    from babel.messages.mofile import write_mo
+    from babel.messages.pofile import read_po
+    from django.conf import settings
+
+    for source in Path(settings.LOCALE_PATHS[0]).glob("*/LC_MESSAGES/*.po"):
+        compiled = source.with_suffix(".mo")
+        if not compiled.exists() or compiled.stat().st_mtime < source.stat().st_mtime:
+            with source.open("rb") as catalog, compiled.open("wb") as file:
+                write_mo(file, read_po(catalog))
 
 
 @pytest.fixture(autouse=True)

@@ -33,19 +33,32 @@ class Peer:
 
 
 @contextlib.contextmanager
-def scep_server(directory: Path, challenge: str = "secret") -> Iterator[Peer]:
-    """A new CA and its server until the block ends. Raises RuntimeError, naming the Debian package."""
+def scep_server(
+    directory: Path,
+    challenge: str = "secret",
+    *,
+    port: int | None = None,
+    csr_verifier: Path | None = None,
+) -> Iterator[Peer]:
+    """The CA in `directory`, made when there is none yet, and its server until the block ends.
+
+    `csr_verifier` is a program that gets each CSR (DER) on standard input once its challenge password is right, and
+    refuses it by its exit code. Raises RuntimeError, naming the Debian package.
+    """
     program = shutil.which("scepserver")
     if program is None:
         raise RuntimeError(
             "the tests need a SCEP server: apt-get install scep (or scripts/install-debian-packages)"
         )
-    depot, log, port = directory / "depot", directory / "scepserver.log", free_port()
-    subject = ("-organization", "Example", "-organizational_unit", "CA")
-    made = [program, "ca", "-init", "-depot", str(depot), *subject, "-keySize", "2048", "-years", "10"]
-    subprocess.run(made, check=True, capture_output=True, cwd=directory, timeout=30)
+    depot, log, port = directory / "depot", directory / "scepserver.log", port or free_port()
+    if not depot.exists():
+        subject = ("-organization", "Example", "-organizational_unit", "CA")
+        made = [program, "ca", "-init", "-depot", str(depot), *subject, "-keySize", "2048", "-years", "10"]
+        subprocess.run(made, check=True, capture_output=True, cwd=directory, timeout=30)
     command = [program, "-depot", str(depot), "-port", str(port), "-challenge", challenge, "-debug"]
     command += ["-allowrenew", "0", "-crtvalid", "365"]
+    if csr_verifier is not None:
+        command += ["-csrverifierexec", str(csr_verifier)]
     with running(command, ready=lambda: is_listening(port), log=log, cwd=directory) as process:
         yield Peer(f"http://127.0.0.1:{port}/scep", depot / "ca.pem", log, depot, process)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -82,16 +81,3 @@ def fleet() -> dict[str, Any]:
         "job": job,
         "template": template,
     }
-
-
-def pytest_collection_finish() -> None:
-    """Compile the translations when they are older than their sources, as `make messages` does."""
-    from babel.messages.mofile import write_mo
-    from babel.messages.pofile import read_po
-    from django.conf import settings
-
-    for source in Path(settings.LOCALE_PATHS[0]).glob("*/LC_MESSAGES/*.po"):
-        compiled = source.with_suffix(".mo")
-        if not compiled.exists() or compiled.stat().st_mtime < source.stat().st_mtime:
-            with source.open("rb") as catalog, compiled.open("wb") as file:
-                write_mo(file, read_po(catalog))

@@ -92,6 +92,15 @@ class Document(HTMLParser):
         ]
         return found
 
+    def options(self, name: str) -> list[str]:
+        """What the drop-down `name` offers, in its order."""
+        offered = []
+        for element in self.elements[self.elements.index(self.control(name)) + 1 :]:
+            if element.tag != "option":
+                break
+            offered.append(element.text)
+        return offered
+
     def described(self, name: str) -> str:
         """What a screen reader says of the field `name` beside its label: help and errors."""
         ids = self.control(name).get("aria-describedby").split()
