@@ -69,9 +69,9 @@ class Office:
 
     def timed(self, server: int, *, device: int | None = None, **settings: Any) -> int:
         """A device (of its own unless given) whose timer is on and whose request is due now, without an offset."""
-        device = device or self.add_device(server)
+        device = device or self.add_device()
         timer = {"timer_enabled": True, "request_start_at": now().isoformat(), "auto_adjust": False}
-        self.save(device, **{"challenge_password": CHALLENGE, **timer, **settings})
+        self.save(device, **{"server": server, "challenge_password": CHALLENGE, **timer, **settings})
         return device
 
     def settings(self, device: int) -> dict[str, Any]:

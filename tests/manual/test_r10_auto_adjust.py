@@ -4,6 +4,7 @@ that many MFPs do not hit the SCEP server at once."""
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -30,8 +31,10 @@ def test_the_label_and_what_it_is_for(office: Office) -> None:
 
 def test_each_request_gets_a_random_1_to_600_seconds_after_the_specified_time(office: Office) -> None:
     server, offsets = office.add_server("http://127.0.0.1:1/scep"), []
-    for _ in range(60):
-        settings = office.settings(adjusted(office, server))
+    rows = [{"name": f"floor-{number}", "host": f"10.30.0.{number}"} for number in range(1, 61)]
+    timer: dict[str, Any] = {"timer_enabled": True, "request_start_at": START.isoformat()}
+    for device in office.call("post", "devices/", rows, status=201):
+        settings = office.save(device["id"], server=server, **timer)
         offsets.append(settings["offset_seconds"])
         assert when(settings["next_request_at"]) == START + timedelta(seconds=offsets[-1])
     assert all(1 <= offset <= 600 for offset in offsets)
