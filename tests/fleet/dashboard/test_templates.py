@@ -20,8 +20,8 @@ from devices.models import AuditEvent, Device, Job, ScepServer, ScepSettings, Se
 from fleet.dashboard.template_forms import SETTABLE
 from fleet.dashboard.views.common import PAGE_SIZE
 from tests.devices.factories import CHALLENGE, make_device, make_server, make_timed_device
+from tests.fleet.dashboard.filling import Form, errors_at
 from tests.fleet.dashboard.html import Document
-from tests.fleet.dashboard.test_forms import Form, errors_at
 
 pytestmark = pytest.mark.django_db
 
