@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.db import connection
 
-from tests.manual.office import DAY, Office, log_rows, shown, when
+from tests.manual.office import DAY, Office, log_rows, now, shown, when
 from tests.manual.real_ca import RealCa
 
 pytestmark = pytest.mark.django_db
@@ -21,8 +21,15 @@ def lines_in_the_database(device: int) -> int:
 
 
 def test_the_21st_overwrites_the_oldest(office: Office, scepserver: RealCa) -> None:
-    device = office.timed(scepserver.id, challenge_password="wrong", request_interval_days=1, key_length=1024)
-    other = office.timed(scepserver.id, device=office.add_device(scepserver.id))
+    start = now().isoformat()
+    device = office.timed(
+        scepserver.id,
+        request_start_at=start,
+        challenge_password="wrong",
+        request_interval_days=1,
+        key_length=1024,
+    )
+    other = office.timed(scepserver.id, request_start_at=start)
     times = []
     for number in range(1, 23):
         times.append(when(office.settings(device)["next_request_at"]))
