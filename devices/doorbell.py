@@ -18,6 +18,8 @@ _DISPATCH = "devices.tasks.dispatch_due"
 _ADVANCE = "devices.tasks.advance_requests"
 _JOBS = "devices.tasks.claim_due_jobs"
 _ADVANCE_JOB = "devices.tasks.advance_job"
+_RESTARTS = "devices.tasks.dispatch_restarts"
+_ADVANCE_RESTARTS = "devices.tasks.advance_restarts"
 
 
 def ring_dispatcher() -> bool:
@@ -41,6 +43,16 @@ def ring_jobs() -> bool:
 def ring_job(job_id: int, lease: UUID) -> bool:
     """Have a worker go on with the job claimed under `lease`; False when the broker cannot be reached."""
     return _ring(_ADVANCE_JOB, [job_id, str(lease)])
+
+
+def ring_restart_dispatcher() -> bool:
+    """Have somebody look for due restarts now instead of at the next tick."""
+    return _ring(_RESTARTS, [])
+
+
+def ring_restart_workers(lease: UUID, restart_ids: Sequence[int]) -> bool:
+    """Have a worker take one step for each of the restarts claimed under `lease`; False as with `ring_workers`."""
+    return _ring(_ADVANCE_RESTARTS, [str(lease), list(restart_ids)])
 
 
 def _ring(task: str, args: list[object]) -> bool:

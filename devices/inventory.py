@@ -45,8 +45,13 @@ DEVICE_FIELDS = (
     "ieee_802_1x_enabled",
     "ipsec_enabled",
     "ipsec_destinations",
+    "connector",
+    "connector_settings",
 )
-"""What people enter about a device; forms, API and files take these names."""
+"""What people enter about a device; forms, API and files take these names.
+
+`connector_settings` may hold what the connector's schema marks as secret: it goes in and never comes out.
+"""
 
 GROUP_FIELDS = ("name", "time_zone", "maintenance_start", "maintenance_end")
 """What people enter about a device group."""
@@ -84,6 +89,41 @@ def _set(instance: models.Model, fields: Mapping[str, Any]) -> dict[str, Any]:
 def _require(actor: Actor, verb: str, model: models.Model | type[models.Model]) -> None:
     """Raise PermissionDenied unless `actor` may `verb` (add, change, delete) such things."""
     access.require(actor, Permission(f"devices.{verb}_{model._meta.model_name}"))
+
+
+def _set_device(
+    device: Device, fields: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, list[str]], bool]:
+    """Set `fields`, the connector's settings by its schema.
+
+    Returns the old values, what is wrong with the connector's settings, and whether a secret one changed.
+    Raises TypeError for a name that the model does not have.
+    """
+    before = _set(device, {name: value for name, value in fields.items() if name != "connector_settings"})
+    same_connector = before.get("connector", device.connector) == device.connector
+    if "connector_settings" not in fields and same_connector:
+        return before, {}, False
+    before["connector_settings"] = device.connector_settings
+    try:
+        # what another connector was told is none of this one's business
+        secret_changed = device.put_connector_settings(
+            fields.get("connector_settings", {}), keep_secrets=same_connector
+        )
+    except ValidationError as error:
+        return before, error.message_dict, False
+    return before, {}, secret_changed
+
+
+def _check_device(device: Device, problems: dict[str, list[str]], **how: Any) -> None:
+    """`full_clean`, with the `problems` that are known already. Raises ValidationError with a dict of fields."""
+    try:
+        device.full_clean(**how)
+    except ValidationError as error:
+        if "connector" in error.message_dict:
+            raise  # its settings cannot be judged
+        raise ValidationError({**error.error_dict, **problems}) from None
+    if problems:
+        raise ValidationError(problems)
 
 
 @transaction.atomic
@@ -134,11 +174,13 @@ def create_devices(actor: Actor, rows: Iterable[Mapping[str, Any]]) -> list[Devi
     errors: dict[int, ValidationError] = {}
     for index, fields in enumerate(rows):
         device = Device()
-        _set(device, fields)
+        _before, problems, _secret = _set_device(device, fields)
         try:
             # No query per row: what is unique is checked once for all, below, and a group that is at hand
             # as an object exists.
-            device.full_clean(exclude={"group"}, validate_unique=False, validate_constraints=False)
+            _check_device(
+                device, problems, exclude={"group"}, validate_unique=False, validate_constraints=False
+            )
         except ValidationError as error:
             errors[index] = error
         devices.append(device)
@@ -183,9 +225,25 @@ def _duplicates(devices: list[Device]) -> Iterable[tuple[int, ValidationError]]:
         serials.add(device.serial_number)
 
 
+@transaction.atomic
 def update_device(actor: Actor, device: Device, **fields: Any) -> Device:
-    """Change `fields`. Raises ValidationError with a dict of fields."""
-    return _update(actor, device, fields)
+    """Change `fields`. Raises ValidationError with a dict of fields.
+
+    `connector_settings` replaces all of them; secret ones that are left out stay, empty ones go. Another
+    connector begins with none.
+    """
+    _require(actor, "change", device)
+    before, problems, secret_changed = _set_device(device, fields)
+    _check_device(device, problems)
+    changes = audit.difference(before, {name: getattr(device, name) for name in before})
+    columns, facts = [*changes], {}
+    if secret_changed:
+        columns += ["connector_secrets_encrypted", "connector_secrets_set"]
+        facts["connector_secrets"] = "changed"
+    if columns:
+        device.save(update_fields=columns)
+        audit.record(actor, "device.update", device, changes | facts)
+    return device
 
 
 @transaction.atomic

@@ -7,6 +7,8 @@ import uuid
 from celery import shared_task
 from django.utils import timezone
 
+from devices.delivery import dispatch as delivery_dispatch
+from devices.delivery import runner as delivery_runner
 from devices.enrollment import dispatch, runner
 from devices.jobs import run as jobs
 
@@ -36,3 +38,18 @@ def claim_due_jobs() -> None:
 def advance_job(job_id: int, lease: str) -> None:
     """Work on the job claimed under `lease` for one turn."""
     jobs.advance(job_id, uuid.UUID(lease))
+
+
+@shared_task(name="devices.tasks.dispatch_restarts")
+def dispatch_restarts() -> None:
+    """Look for due restarts; beat calls it every few seconds."""
+    delivery_dispatch.dispatch_due(timezone.now())
+
+
+@shared_task(name="devices.tasks.advance_restarts")
+def advance_restarts(lease: str, restart_ids: list[int]) -> None:
+    """Take one step for each restart claimed under `lease`, then claim what that made room for."""
+    token = uuid.UUID(lease)
+    for restart_id in restart_ids:
+        delivery_runner.advance(restart_id, token)
+    delivery_dispatch.dispatch_due(timezone.now())

@@ -193,6 +193,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": DISPATCH_TICK_SECONDS,
         "options": {"expires": max(10.0, 5 * DISPATCH_TICK_SECONDS)},
     },
+    "dispatch-due-restarts": {
+        "task": "devices.tasks.dispatch_restarts",
+        "schedule": DISPATCH_TICK_SECONDS,
+        "options": {"expires": max(10.0, 5 * DISPATCH_TICK_SECONDS)},
+    },
 }
 
 _JSON_LOGS = ENV.log_format == "json" or (ENV.log_format == "auto" and not sys.stderr.isatty())

@@ -13,7 +13,7 @@ from cryptography import x509
 from django.db import transaction
 from django.utils.translation import gettext_noop
 
-from devices import audit, keystore
+from devices import audit, keystore, restarts
 from devices.enrollment import log
 from devices.enrollment.turn import LeaseLost, Turn
 from devices.models import ScepSettings, summary
@@ -25,18 +25,25 @@ FUNCTION_IS_OFF = gettext_noop(
     "switch it on at the device to use the certificate."
 )
 
+RESTART_BY_HAND = gettext_noop(
+    "The device must be restarted by hand: it has no connector that could do it. Choose one in the device's data "
+    "to have it restarted automatically."
+)
+
 
 @transaction.atomic
 def successful(turn: Turn, certificate: x509.Certificate, chain: Sequence[x509.Certificate]) -> None:
-    """The certificate was issued: register it (R6, R14) and close the line. Raises LeaseLost."""
+    """The certificate was issued: register it (R6, R14), close the line, restart (R13). Raises LeaseLost."""
     settings = _locked_settings(turn)
     request, now = turn.request, turn.clock()
     key = keystore.register(request, certificate, chain, now=now)
     # as the device is now: a function may have been switched while the server was asked
     request.device.refresh_from_db(fields=keystore.FUNCTION_FIELDS)
-    off = keystore.function_is_off(request.device, request.key_use)
+    notes = [FUNCTION_IS_OFF] if keystore.function_is_off(request.device, request.key_use) else []
+    if request.auto_restart and not restarts.after_certificate(request.device, now=now):
+        notes.append(RESTART_BY_HAND)
     facts = {"key": key.name, "certificate": key.fingerprint_sha256, "valid_until": key.not_after}
-    fields = {"certificate": key, "details": "", "explanation": FUNCTION_IS_OFF if off else ""}
+    fields = {"certificate": key, "details": "", "explanation": "\n".join(notes)}
     _close(turn, settings, Event.ISSUED, now, fields, facts)
 
 

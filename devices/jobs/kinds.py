@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 from devices import templates
 from devices.access import Permission
 from devices.audit import Actor
+from devices.delivery import restart
 from devices.enrollment import moving, requests
 from devices.models import Device, ScepServer, SettingsTemplate
 from devices.models.choices import JobKindChoices
@@ -99,6 +100,17 @@ def _made_by_the_program(_parameters: Mapping[str, Any]) -> None:
     """Nobody enters them."""
 
 
+def _restart(actor: Actor, device: Device, parameters: Mapping[str, Any]) -> str:
+    restart.request_restart(actor, device, ring=False)
+    return ""
+
+
+def _no_parameters(parameters: Mapping[str, Any]) -> None:
+    if parameters:
+        names = ", ".join(parameters)
+        raise ValidationError({"parameters": _("This kind of job takes no parameters: %s.") % names})
+
+
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         JobKindChoices.MANUAL_REQUEST.value: Kind(
@@ -118,6 +130,11 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             permission=Permission.CHANGE_SCEP_SETTINGS,
             perform=_move_start,
             check=_made_by_the_program,
+        ),
+        JobKindChoices.RESTART.value: Kind(
+            permission=Permission.RESTART_DEVICE,
+            perform=_restart,
+            check=_no_parameters,
         ),
     }
 )

@@ -6,12 +6,14 @@ from devices.models.issuance import LOG_LINES, IssuanceRequest
 from devices.models.job import Job, JobItem
 from devices.models.keystore import KeyAndCertificate
 from devices.models.parameters import PARAMETER_FIELDS, KeyAndCertificateParameters
+from devices.models.restart import RESTARTS_KEPT, Restart
 from devices.models.scep_settings import ScepSettings
 from devices.models.template import SettingsTemplate
 
 __all__ = [
     "LOG_LINES",
     "PARAMETER_FIELDS",
+    "RESTARTS_KEPT",
     "AllowanceUse",
     "AuditEvent",
     "Device",
@@ -21,6 +23,7 @@ __all__ = [
     "JobItem",
     "KeyAndCertificate",
     "KeyAndCertificateParameters",
+    "Restart",
     "ScepServer",
     "ScepSettings",
     "SettingsTemplate",

@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from devices.rules.keys import KeyUse
 from devices.rules.lifecycle import State, Status
+from devices.rules.restart import RestartState
 from scep.algorithms import SignatureAlgorithm
 
 
@@ -74,6 +75,7 @@ class JobKindChoices(models.TextChoices):
     MANUAL_REQUEST = "manual_request", _("Certificate Issuance Request")
     APPLY_TEMPLATE = "apply_template", _("Apply a template")
     SPREAD = "spread", _("Spread")
+    RESTART = "restart", _("Restart")
 
 
 class JobStateChoices(models.TextChoices):
@@ -92,3 +94,21 @@ class JobItemStateChoices(models.TextChoices):
     DONE = "done", _("Done")
     REFUSED = "refused", _("Refused")
     CANCELED = "canceled", _("Canceled")
+
+
+class RestartStateChoices(models.TextChoices):
+    """`devices.rules.restart.RestartState` for people."""
+
+    WAITING = RestartState.WAITING.value, _("Waiting")
+    REQUESTED = RestartState.REQUESTED.value, _("Asked")
+    COMING_BACK = RestartState.COMING_BACK.value, _("Restarting...")
+    DONE = RestartState.DONE.value, _("Restarted")
+    FAILED = RestartState.FAILED.value, _("Error")
+    REFUSED = RestartState.REFUSED.value, _("Refused by the device")
+
+
+class RestartTriggerChoices(models.TextChoices):
+    """Why a device is restarted."""
+
+    MANUAL = "manual", _("Manual")
+    AUTOMATIC = "automatic", _("After a certificate")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import zoneinfo
 from datetime import tzinfo
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import urlsplit, urlunsplit
 
 from django.core.exceptions import ValidationError
@@ -13,6 +14,11 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from devices import secrets
+from devices.delivery.connectors import registry
+from devices.delivery.connectors.base import Connector, Target
+from devices.delivery.connectors.settings import SettingsInvalid, check
+from devices.delivery.errors import NotConnected
 from devices.models.choices import StatusChoices
 from devices.models.validators import validate_host, validate_ipsec_destinations, validate_scep_url
 
@@ -209,6 +215,19 @@ class Device(models.Model):
     ipsec_destinations = models.JSONField(
         _("IPSec destinations"), default=list, blank=True, validators=[validate_ipsec_destinations]
     )
+    connector = models.CharField(
+        _("Connector"),
+        max_length=registry.NAME_LENGTH,
+        choices=registry.choices,
+        default=registry.NO_CONNECTOR,
+        help_text=_("How this server talks to the device itself, to restart it for example."),
+    )
+    connector_settings = models.JSONField(_("Settings of the connector"), default=dict, blank=True)
+    """Those that may be seen, as the connector's schema has checked them."""
+    connector_secrets_encrypted = models.BinaryField(null=True, editable=False)
+    """The secret ones, as one JSON object, encrypted."""
+    connector_secrets_set = models.JSONField(default=list, blank=True, editable=False)
+    """The names of the secret settings that are stored: so much of them is shown."""
     created_at = models.DateTimeField(auto_now_add=True)
 
     status = models.CharField(
@@ -249,6 +268,47 @@ class Device(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def put_connector_settings(self, values: Any, *, keep_secrets: bool) -> bool:
+        """Check `values` by the connector's schema and take them over, secret ones encrypted.
+
+        With `keep_secrets` those that are left out stay; an empty one goes. True when secrets were given or dropped.
+        Raises ValidationError at `connector_settings`.
+        """
+        connector = registry.known().get(self.connector)
+        stored = self.connector_secrets_set if keep_secrets else []
+        try:
+            checked = check(connector.schema if connector else (), values, stored_secrets=stored)
+        except SettingsInvalid as error:
+            problems = [f"{name}: {problem}" if name else problem for name, problem in error.problems.items()]
+            raise ValidationError({"connector_settings": problems}) from None
+        self.connector_settings = dict(checked.plain)
+        if not checked.secrets and (keep_secrets or not self.connector_secrets_set):
+            return False
+        # what is replaced as a whole need not be readable any more
+        kept = self._reveal_connector_secrets() if set(stored) - set(checked.secrets) else {}
+        secret = {name: value for name, value in {**kept, **checked.secrets}.items() if value}
+        self.connector_secrets_encrypted = secrets.encrypt_text(json.dumps(secret) if secret else "")
+        self.connector_secrets_set = sorted(secret)
+        return True
+
+    def connect(self) -> Connector:
+        """The device's connector, ready to talk. Raises NotConnected and devices.secrets.SecretUnreadable."""
+        connector = registry.known().get(self.connector)
+        if connector is None:
+            raise NotConnected("The device has no connector. Choose one in the device's data.")
+        try:
+            check(connector.schema, self.connector_settings, stored_secrets=self.connector_secrets_set)
+        except SettingsInvalid as error:
+            raise NotConnected(
+                f"The settings of the device's connector do not fit it: {error}. Correct them in the device's data."
+            ) from None
+        return connector(Target(self.host, self.connector_settings, self._reveal_connector_secrets()))
+
+    def _reveal_connector_secrets(self) -> dict[str, str]:
+        stored = secrets.decrypt_text(self.connector_secrets_encrypted)
+        found: dict[str, str] = json.loads(stored) if stored else {}
+        return found
 
     @property
     def zone(self) -> tzinfo:

@@ -41,12 +41,14 @@ class Memory:
     ca_port: int
     devices: int = -1
     """How many demo devices were made so far; -1: not even their servers and groups."""
+    mfp_port: int = 0
+    """Of the virtual MFPs; 0: a demo that began before there were any."""
 
     @classmethod
     def load(cls, file: Path) -> Memory:
         """What `file` says; a new memory with a free port when there is none."""
         if not file.exists():
-            return cls(ca_port=free_port())
+            return cls(ca_port=free_port(), mfp_port=free_port())
         return cls(**json.loads(file.read_text()))
 
     def save(self, file: Path) -> None:
@@ -65,19 +67,25 @@ class Demo:
         self.file = data_dir / "demo.json"
         self.challenge_file = data_dir / "demo-challenge"
         self.memory = Memory.load(self.file)
+        self.is_older = not self.memory.mfp_port
+        """Begun before there were virtual MFPs."""
+        self.memory.mfp_port = self.memory.mfp_port or free_port()
         self.progress = Progress(time.monotonic())
 
     def prepare(self) -> None:
         """Make what is missing of the demo fleet; the database is ready."""
         from django.utils import timezone
 
-        from fleet.demo.seed import DemoCa, seed
+        from fleet.demo.seed import DemoCa, connect, seed
 
-        if is_listening(self.memory.ca_port):
-            raise CannotStart(
-                f"the demo CA's port {self.memory.ca_port} is in use by another program; end that one, or "
-                f"remove {self.data_dir} to begin a new demo"
-            )
+        for what, port in (("demo CA", self.memory.ca_port), ("virtual MFPs", self.memory.mfp_port)):
+            if is_listening(port):
+                raise CannotStart(
+                    f"the port {port} of the {what} is in use by another program; end that one, or "
+                    f"remove {self.data_dir} to begin a new demo"
+                )
+        if self.is_older:
+            connect(self.memory.devices, self.memory.mfp_port)
         password = env.kept_secret(self.challenge_file, lambda: secrets.token_urlsafe(12))
         self.memory.save(self.file)  # the CA's address is in the database from now on
         if self.devices > self.memory.devices:
@@ -87,7 +95,7 @@ class Demo:
             seed(
                 made,
                 self.devices,
-                DemoCa(self.memory.ca_port, password),
+                DemoCa(self.memory.ca_port, password, self.memory.mfp_port),
                 now=timezone.now(),
             )
             self.memory.devices = self.devices
@@ -106,6 +114,19 @@ class Demo:
             name="demo-ca",
             command=command,
             ready=lambda: is_listening(self.memory.ca_port),
+            needed_by_others=True,
+        )
+
+    def mfps(self) -> Program:
+        """The virtual MFPs as a program of the tree."""
+        devices = max(self.devices, self.memory.devices)
+        return Program(
+            name="demo-mfps",
+            command=[
+                *(sys.executable, "-m", "fleet.demo.mfp"),
+                *("--port", str(self.memory.mfp_port), "--devices", str(devices)),
+            ],
+            ready=lambda: is_listening(self.memory.mfp_port),
             needed_by_others=True,
         )
 
@@ -129,7 +150,7 @@ def start(port: int, devices: int, password: str) -> int:
             password=password,
             command="make demo",
             prepare=demo.prepare,
-            programs=[demo.ca()],
+            programs=[demo.ca(), demo.mfps()],
             tick=demo.progress.tick,
             greeting=[f"Demo CA: http://{HOST}:{demo.memory.ca_port}/scep"],
         )

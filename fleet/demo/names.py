@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import time
 
@@ -41,6 +41,14 @@ MODELS = (
     ("Lexmark", "CX944", "CXTPM.241.044"),
     ("Sharp", "BP-70C45", "03.01.R2"),
 )
+
+QUIRKS: Mapping[int, Mapping[str, bool]] = {9: {"never_comes_back": True}, 15: {"refuses": True}}
+"""Numbers of the devices that misbehave when they are asked to restart, so that there is something to see."""
+
+
+def restarts_by_itself(number: int) -> bool:
+    """Which devices restart after each certificate (R13): every third."""
+    return number % 3 == 0
 
 
 def devices(first: int, last: int) -> Iterator[dict[str, str]]:

@@ -26,10 +26,13 @@ the others within the next minutes."""
 
 @dataclass(frozen=True, slots=True)
 class DemoCa:
-    """Where the demo CA listens and which challenge password it wants."""
+    """Where the demo CA listens and which challenge password it wants; and its neighbors, the virtual MFPs."""
 
     port: int
     challenge_password: str
+
+    mfp_port: int = 0
+    """Where the virtual MFPs listen; 0: there are none, and the devices have no connector."""
 
     @property
     def url(self) -> str:
@@ -60,6 +63,7 @@ def seed(first: int, last: int, ca: DemoCa, *, now: datetime) -> list[Device]:
     ]
     for _, row in rows:
         del row["site"]
+        row |= connection(row["serial_number"], ca.mfp_port)
     created = inventory.create_devices(SYSTEM, [row for _, row in rows])
     for position, ((number, _), device) in enumerate(zip(rows, created, strict=True)):
         age = EARLIEST - (EARLIEST - LATEST) * (position / max(len(rows), 1))
@@ -67,6 +71,24 @@ def seed(first: int, last: int, ca: DemoCa, *, now: datetime) -> list[Device]:
             SYSTEM, device, **_settings(number, device, servers, ca), request_start_at=now - age
         )
     return created
+
+
+def connection(serial_number: str, mfp_port: int) -> dict[str, Any]:
+    """The connector of a device, to its virtual MFP."""
+    if not mfp_port:
+        return {}
+    url = f"http://127.0.0.1:{mfp_port}/mfp/{serial_number}"
+    return {"connector": "virtual", "connector_settings": {"url": url}}
+
+
+@transaction.atomic
+def connect(last: int, mfp_port: int) -> int:
+    """Give the demo devices of an older demo, which have no connector, theirs; returns how many."""
+    serials = [row["serial_number"] for row in names.devices(0, last)]
+    found = Device.objects.filter(serial_number__in=serials, connector="none")
+    for device in found:
+        inventory.update_device(SYSTEM, device, **connection(device.serial_number, mfp_port))
+    return len(found)
 
 
 def _settings(number: int, device: Device, servers: Mapping[str, ScepServer], ca: DemoCa) -> dict[str, Any]:
@@ -85,6 +107,7 @@ def _settings(number: int, device: Device, servers: Mapping[str, ScepServer], ca
         "polling_interval_seconds": 60,
         "request_interval_days": INTERVAL_DAYS,
         "delete_old_key": True,
+        "auto_restart": names.restarts_by_itself(number),
         "key_name": "TLS",
         "key_use": "tls",
         "organization": ORGANIZATION,

@@ -8,10 +8,18 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import models, transaction
 
 from devices import secrets
-from devices.models import IssuanceRequest, Job, KeyAndCertificate, ScepSettings, SettingsTemplate
+from devices.models import (
+    Device,
+    IssuanceRequest,
+    Job,
+    KeyAndCertificate,
+    ScepSettings,
+    SettingsTemplate,
+)
 from devices.secrets import SecretUnreadable
 
 ENCRYPTED_COLUMNS: tuple[tuple[type[models.Model], tuple[str, ...]], ...] = (
+    (Device, ("connector_secrets_encrypted",)),
     (ScepSettings, ("challenge_password_encrypted",)),
     (IssuanceRequest, ("challenge_password_encrypted", "private_key_encrypted", "csr_encrypted")),
     (KeyAndCertificate, ("private_key_encrypted",)),

@@ -1,0 +1,1 @@
+"""Talking to the devices themselves: restarting them, and what else their connectors can do."""

@@ -1,0 +1,112 @@
+"""The interface of connectors: what Fleetseal can do to a device, and what the device says of itself.
+
+A connector knows nothing of what is stored. It gets the device's address and its settings as plain values, talks to
+the device, and raises the errors of devices/delivery/errors.py. Each call is bounded in time by `patience`, keeps
+nothing between two calls, and never sleeps: whoever calls looks again later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from devices.delivery.connectors.settings import Setting
+from devices.delivery.errors import NotSupported
+
+if TYPE_CHECKING:
+    from devices.delivery.connectors.settings import Text
+
+
+class Capability(StrEnum):
+    """What a connector can do to a device."""
+
+    IDENTIFY = "identify"
+    RESTART = "restart"
+
+
+class Activity(StrEnum):
+    """What a device that answers is doing."""
+
+    IDLE = "idle"
+    BUSY = "busy"
+    """It prints, copies, scans or sends. A batch import or export is not counted (R13)."""
+    UNKNOWN = "unknown"
+    """It does not say; counts as idle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One device, as a connector sees it."""
+
+    host: str
+    """IP address or FQDN."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """In clear, for as long as the call takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a device says it is; empty texts where it says nothing."""
+
+    vendor: str = ""
+    model: str = ""
+    serial_number: str = ""
+    firmware: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What a device that answers says of its state."""
+
+    activity: Activity = Activity.UNKNOWN
+    boot_count: int | None = None
+    """How often it has started; None: it does not count."""
+    uptime_seconds: float | None = None
+    """Since its last start; None: it does not say."""
+
+
+class Connector:
+    """One way of talking to one kind of device. Subclasses say what they can, and override that.
+
+    Every method may raise any DeliveryError, and NotSupported for what is not among `capabilities`.
+    """
+
+    label: ClassVar[Text]
+    """For people."""
+    schema: ClassVar[Sequence[Setting]] = ()
+    """What it is to be told."""
+    capabilities: ClassVar[frozenset[Capability]] = frozenset()
+    patience: ClassVar[float] = 30.0
+    """Seconds that one call takes at most."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.target.host}>"
+
+    def setting(self, name: str) -> Any:
+        """The value of a setting, or its default."""
+        defaults = {setting.name: setting.default for setting in self.schema}
+        return self.target.settings.get(name, defaults[name])
+
+    def identify(self) -> Identity:
+        """What the device says it is."""
+        raise self._not_supported(Capability.IDENTIFY)
+
+    def look(self) -> Sighting:
+        """What the device is doing, and since when. Raises DeviceAway while it restarts."""
+        raise self._not_supported(Capability.RESTART)
+
+    def restart(self) -> None:
+        """Ask the device to restart; returns when it has said that it will, not when it has.
+
+        Raises DeviceBusy when it did not take the request for now, DeviceRefused when it will not.
+        """
+        raise self._not_supported(Capability.RESTART)
+
+    def _not_supported(self, capability: Capability) -> NotSupported:
+        return NotSupported(f"The connector of this device ({self.label}) cannot {capability.value}.")

@@ -1,0 +1,112 @@
+"""One HTTP request to a device, bounded in time and size, with errors that say whether it may have arrived.
+
+Each request has a connection of its own: devices' web servers are small and drop idle connections, and a request
+on a connection that was dropped meanwhile could not be told from one that arrived.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+import urllib3
+
+from devices.delivery.errors import ConnectionLost, UnexpectedAnswer, Unreachable
+
+MAX_SIZE = 256 * 1024
+"""Bytes of an answer at most."""
+
+_CHUNK = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A device's answer, complete."""
+
+    status: int
+    body: bytes
+
+    def json(self) -> Mapping[str, Any]:
+        """The JSON object that was expected. Raises UnexpectedAnswer."""
+        try:
+            found = json.loads(self.body)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise UnexpectedAnswer(
+                f"The device was expected to answer with a JSON object; it answered with HTTP status "
+                f"{self.status} and something else. Check the address in its connector's settings."
+            )
+        return found
+
+
+def ask(method: str, url: str, *, connect_timeout: float, read_timeout: float) -> Reply:
+    """Send one request and read the answer; redirects are not followed.
+
+    `connect_timeout` in seconds bounds the connecting, `read_timeout` the whole answer, slow bodies included.
+    Raises Unreachable when nothing was sent, ConnectionLost when it may have arrived, UnexpectedAnswer.
+    """
+    with requests.Session() as session:
+        # neither proxies nor .netrc of whoever started the worker
+        session.trust_env = False
+        session.headers.update(
+            {"User-Agent": "Fleetseal", "Accept-Encoding": "identity", "Connection": "close"}
+        )
+        try:
+            with session.request(
+                method,
+                url,
+                timeout=(connect_timeout, read_timeout),
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                return Reply(response.status_code, _read(response, read_timeout))
+        except requests.ConnectTimeout as error:
+            raise Unreachable(
+                f"No connection to the device within {connect_timeout:g} s. Check that it is switched on, its "
+                "address, and firewalls in between."
+            ) from error
+        except requests.ConnectionError as error:
+            if _never_connected(error):
+                raise Unreachable(
+                    "No connection to the device. Check that it is switched on, and the address in its "
+                    "connector's settings."
+                ) from error
+            raise _lost(read_timeout) from error
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            raise _lost(read_timeout) from error
+
+
+def _never_connected(error: requests.ConnectionError) -> bool:
+    inner = error.args[0] if error.args else None
+    reason = getattr(inner, "reason", None)
+    return isinstance(reason, urllib3.exceptions.NewConnectionError)
+
+
+def _lost(read_timeout: float) -> ConnectionLost:
+    return ConnectionLost(
+        f"The device took the connection and gave no whole answer within {read_timeout:g} s. It may have got "
+        "the request all the same."
+    )
+
+
+def _read(response: requests.Response, read_timeout: float) -> bytes:
+    deadline = time.monotonic() + read_timeout
+    parts: list[bytes] = []
+    size = 0
+    # read1 returns what has come; iter_content would wait until its chunk is full, however slowly it fills
+    while part := response.raw.read1(_CHUNK, decode_content=True):
+        parts.append(part)
+        size += len(part)
+        if size > MAX_SIZE:
+            raise UnexpectedAnswer(
+                f"The device was expected to answer with at most {MAX_SIZE} bytes; more came. Check the address "
+                "in its connector's settings."
+            )
+        if time.monotonic() > deadline:
+            raise _lost(read_timeout)
+    return b"".join(parts)

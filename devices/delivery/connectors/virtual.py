@@ -1,0 +1,114 @@
+"""The connector to the demo's virtual MFPs (`python -m fleet.demo.mfp`)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from devices.delivery.connectors import http
+from devices.delivery.connectors.base import Activity, Capability, Connector, Identity, Sighting
+from devices.delivery.connectors.settings import Setting
+from devices.delivery.errors import DeviceAway, DeviceBusy, DeviceRefused, UnexpectedAnswer
+
+_PATH = re.compile(r"/mfp/[A-Za-z0-9._-]{1,100}")
+
+
+def validate_url(value: str) -> None:
+    """Raise ValidationError unless `value` is the address of a virtual MFP.
+
+    The path is fixed: so the setting cannot make this server talk to anything else.
+    """
+    try:
+        parts = urlsplit(value)
+        host, _port = parts.hostname, parts.port
+    except ValueError:
+        host, parts = None, urlsplit("")
+    if (
+        parts.scheme not in ("http", "https")
+        or not host
+        or not _PATH.fullmatch(parts.path)
+        or parts.username is not None
+        or parts.query
+        or parts.fragment
+    ):
+        raise ValidationError(
+            _("“%(value)s” is not the address of a virtual MFP: one looks like %(example)s."),
+            params={"value": value, "example": "http://127.0.0.1:8100/mfp/SERIAL"},
+        )
+
+
+class VirtualConnector(Connector):
+    """Talks JSON over HTTP: GET <url>/status, POST <url>/restart."""
+
+    label = gettext_lazy("Virtual MFP of the demo")
+    schema = (
+        Setting(
+            name="url",
+            label=gettext_lazy("Address of the virtual MFP"),
+            help_text=gettext_lazy("For example http://127.0.0.1:8100/mfp/SERIAL, with its serial number."),
+            required=True,
+            check=validate_url,
+        ),
+    )
+    capabilities = frozenset({Capability.IDENTIFY, Capability.RESTART})
+    connect_timeout: ClassVar[float] = 5.0
+    read_timeout: ClassVar[float] = 10.0
+    patience = connect_timeout + 2 * read_timeout
+
+    def identify(self) -> Identity:
+        """Vendor, model, serial number and firmware."""
+        status = self._ask("GET", "status")
+        return Identity(
+            **{name: str(status.get(name, "")) for name in ("vendor", "model", "serial_number", "firmware")}
+        )
+
+    def look(self) -> Sighting:
+        """Its state, boot counter and uptime."""
+        status = self._ask("GET", "status")
+        state, boots, uptime = (status.get(name) for name in ("state", "boot_count", "uptime_seconds"))
+        if state not in ("idle", "busy") or type(boots) is not int or not isinstance(uptime, int | float):
+            raise UnexpectedAnswer(
+                "The virtual MFP was expected to tell its state, boot counter and uptime; it told something "
+                "else. Check that the address in its connector's settings is one of a virtual MFP."
+            )
+        return Sighting(Activity(state), boots, float(uptime))
+
+    def restart(self) -> None:
+        """POST <url>/restart: 202 when it will."""
+        self._ask("POST", "restart")
+
+    def _ask(self, method: str, what: str) -> Mapping[str, Any]:
+        """The JSON of a 2xx answer. Raises the DeliveryError that any other status stands for."""
+        reply = http.ask(
+            method,
+            f"{self.setting('url')}/{what}",
+            connect_timeout=self.connect_timeout,
+            read_timeout=self.read_timeout,
+        )
+        match reply.status:
+            case 200 | 202:
+                return reply.json()
+            case 503:
+                raise DeviceAway("The device is restarting and answers again when it is ready.")
+            case 409:
+                raise DeviceBusy("The device is busy with a job and did not restart.")
+            case 403:
+                raise DeviceRefused(
+                    "The device does not permit a restart from outside. Permit it at the device, or restart it there."
+                )
+            case 404:
+                raise DeviceRefused(
+                    "There is no virtual MFP with this serial number (HTTP status 404). Check the address in its "
+                    "connector's settings."
+                )
+            case status:
+                raise UnexpectedAnswer(
+                    f"The device was expected to answer with HTTP status 200 or 202; it answered with {status}. "
+                    "Look at the device's own log."
+                )

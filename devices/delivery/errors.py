@@ -1,0 +1,62 @@
+"""What can go wrong between Fleetseal and a device.
+
+Every error answers three questions: is it worth another try (`worth_another_try`), may the device have acted
+on what it was sent (`may_have_arrived`), and, as its text, what was expected, what came and what the reader can do.
+No text holds a secret.
+"""
+
+from __future__ import annotations
+
+
+class DeliveryError(Exception):
+    """Base of all errors of connectors."""
+
+    worth_another_try = False
+    may_have_arrived = False
+
+
+class Unreachable(DeliveryError):
+    """No connection: the device has certainly seen nothing."""
+
+    worth_another_try = True
+
+
+class ConnectionLost(DeliveryError):
+    """The connection broke, or no answer came in time, after the request went out."""
+
+    worth_another_try = True
+    may_have_arrived = True
+
+
+class UnexpectedAnswer(DeliveryError):
+    """Something answered, but not as this kind of device does: HTML, an error of the server, too much.
+
+    Worth another try, because a device that is just starting often answers so for a while.
+    """
+
+    worth_another_try = True
+    may_have_arrived = True
+
+
+class DeviceAway(DeliveryError):
+    """The device says that it is restarting, or not ready yet."""
+
+    worth_another_try = True
+
+
+class DeviceBusy(DeliveryError):
+    """The device works on something and did not take the request."""
+
+    worth_another_try = True
+
+
+class DeviceRefused(DeliveryError):
+    """The device understood and said no."""
+
+
+class NotSupported(DeliveryError):
+    """The connector cannot do this to a device."""
+
+
+class NotConnected(DeliveryError):
+    """The device has no connector, or its settings do not fit the connector."""
