@@ -77,9 +77,18 @@ class ApplyTemplateParameters(StrictFieldsSerializer):
     suspend_timers = serializers.BooleanField(required=False, default=False)
 
 
+class NoParameters(serializers.Serializer[Any]):
+    """For kinds of jobs that take none; names that are given are refused by the kind itself."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """As it came."""
+        return data
+
+
 PARAMETER_SERIALIZERS: dict[str, type[serializers.Serializer[Any]]] = {
     JobKindChoices.MANUAL_REQUEST.value: ManualRequestParameters,
     JobKindChoices.APPLY_TEMPLATE.value: ApplyTemplateParameters,
+    JobKindChoices.RESTART.value: NoParameters,
 }
 """Reads the parameters of each kind, with the messages that single devices get."""
 

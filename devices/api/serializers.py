@@ -18,6 +18,7 @@ from devices.models import (
     DeviceGroup,
     IssuanceRequest,
     KeyAndCertificate,
+    Restart,
     ScepServer,
     ScepSettings,
 )
@@ -72,12 +73,22 @@ class ScepServerSerializer(StrictSerializer):
 
 
 class DeviceSerializer(StrictSerializer):
+    connector_settings = serializers.DictField(
+        required=False,
+        help_text="By the connector's schema, replaced as a whole. Secret ones are write-only: left out they "
+        "stay as they are, empty they are removed.",
+    )
+    connector_secrets_set = serializers.ListField(
+        child=serializers.CharField(),
+        read_only=True,
+        help_text="The names of the secret settings that are stored.",
+    )
     status = serializers.ChoiceField(choices=StatusChoices.choices, read_only=True, allow_blank=True)
 
     class Meta:
         model = Device
-        fields = ("id", *DEVICE_FIELDS, *DERIVED_FIELDS)
-        read_only_fields = DERIVED_FIELDS
+        fields = ("id", *DEVICE_FIELDS, "connector_secrets_set", *DERIVED_FIELDS)
+        read_only_fields = ("connector_secrets_set", *DERIVED_FIELDS)
         validators: list[Any] = []
         extra_kwargs: dict[str, Any] = {"name": {"validators": []}, "serial_number": {"validators": []}}
 
@@ -135,6 +146,18 @@ class IssuanceRequestSerializer(StrictSerializer):
             "key",
         )
         fields = (*read_only_fields, *PARAMETER_FIELDS, "challenge_password")
+
+
+class RestartSerializer(StrictSerializer):
+    """One restart of a device (R7, R13)."""
+
+    class Meta:
+        model = Restart
+        fields = (
+            *("id", "state", "trigger", "explanation", "asked_by"),
+            *("created_at", "requested_at", "completed_at"),
+        )
+        read_only_fields = fields
 
 
 class KeySerializer(serializers.ModelSerializer[KeyAndCertificate]):

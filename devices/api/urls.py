@@ -20,6 +20,7 @@ router.register("settings-templates", templates.SettingsTemplateViewSet, basenam
 
 of_device = SimpleRouter()
 of_device.register("issuance-requests", views.IssuanceRequestViewSet, basename="issuance-request")
+of_device.register("restarts", views.RestartViewSet, basename="restart")
 of_device.register("keys", views.KeyViewSet, basename="key")
 
 of_job = SimpleRouter()

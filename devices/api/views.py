@@ -29,10 +29,12 @@ from devices.api.serializers import (
     DeviceSerializer,
     IssuanceRequestSerializer,
     KeySerializer,
+    RestartSerializer,
     ScepServerSerializer,
     ScepSettingsSerializer,
 )
 from devices.audit import Actor
+from devices.delivery import restart
 from devices.enrollment import requests
 from devices.filters import AuditEventFilter, DeviceFilter, device_queryset
 from devices.models import (
@@ -41,6 +43,7 @@ from devices.models import (
     DeviceGroup,
     IssuanceRequest,
     KeyAndCertificate,
+    Restart,
     ScepServer,
     ScepSettings,
 )
@@ -235,6 +238,26 @@ class IssuanceRequestViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, O
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         made = requests.request_certificate(actor_of(request), self.get_device(), **serializer.validated_data)
+        return Response(self.get_serializer(made).data, status=status.HTTP_201_CREATED)
+
+
+class RestartViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, OfDeviceViewSet):
+    """The last restarts of a device, newest first; POST asks for one (R7)."""
+
+    serializer_class = RestartSerializer
+    permissions = {"POST": Permission.RESTART_DEVICE}
+    orderings = ("-created_at",)
+    queryset = Restart.objects.none()
+
+    def get_queryset(self) -> QuerySet[Restart]:
+        """Those of this device."""
+        return Restart.objects.filter(device=self.get_device())
+
+    @extend_schema(request=None, description="Have the device restart soon; its connector must be able to.")
+    def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Have the device restart."""
+        self.get_serializer(data=request.data or {}).is_valid(raise_exception=True)
+        made = restart.request_restart(actor_of(request), self.get_device())
         return Response(self.get_serializer(made).data, status=status.HTTP_201_CREATED)
 
 

@@ -20,6 +20,7 @@ from devices.enrollment.requests import SETTINGS_FIELDS
 from devices.errors import Conflict
 from devices.inventory import COMMUNICATION_FIELDS, DEVICE_FIELDS, GROUP_FIELDS, SERVER_FIELDS
 from devices.models import PARAMETER_FIELDS, Device, DeviceGroup, IssuanceRequest, ScepServer, ScepSettings
+from fleet.dashboard import connector_fields
 
 if TYPE_CHECKING:
     _ModelForm = forms.ModelForm[Any]
@@ -99,23 +100,47 @@ class DeviceForm(ServiceForm):
         help_text=_("One name per line."),
     )
 
-    sections = (
+    sections: tuple[Section, ...] = (
         (_("Device"), ("name", "host", "serial_number", "vendor", "model", "firmware", "location", "group")),
         (_("Key store"), ("key_limit",)),
         (
             _("Functions of the device"),
             ("tls_enabled", "ieee_802_1x_enabled", "ipsec_enabled", "ipsec_destinations"),
         ),
+        (_("Connection to the device"), ("connector",)),
     )
 
     class Meta:
         model = Device
-        fields = DEVICE_FIELDS
+        fields = tuple(name for name in DEVICE_FIELDS if name != "connector_settings")
 
     def __init__(self, data: Any = None, *, instance: Device | None = None) -> None:
         super().__init__(data, instance=instance)
+        self.device = instance
         if instance is not None:
             self.initial["ipsec_destinations"] = "\n".join(instance.ipsec_destinations)
+        self.fields["connector"].widget.attrs["data-chooses-connector"] = ""
+        self.connector_fields = dict(connector_fields.fields(instance))
+        for name, field in self.connector_fields.items():
+            field.widget.attrs.setdefault("class", css_class(field.widget))
+            self.fields[name] = field
+        *others, (title, names) = self.sections
+        self.sections = (*others, (title, (*names, *self.connector_fields)))
+
+    def clean(self) -> dict[str, Any] | None:
+        """The settings of the connector that is chosen, as the service takes them."""
+        cleaned = super().clean()
+        chosen = self.cleaned_data.get("connector", "")
+        self.settings, problems = connector_fields.settings_of(chosen, self.cleaned_data, self.device)
+        for name, problem in problems.items():
+            if name not in self.errors:
+                self.add_error(name, problem)
+        return cleaned
+
+    def values(self) -> dict[str, Any]:
+        """What was entered for other connectors stays behind."""
+        values = {k: value for k, value in super().values().items() if k not in self.connector_fields}
+        return values | {"connector_settings": self.settings}
 
     def clean_ipsec_destinations(self) -> list[str]:
         """The lines as a list."""

@@ -125,12 +125,22 @@ class Mfp:
     def restart(self) -> None:
         """Go away, and come back with one more on the boot counter. While it is away nothing changes."""
         with self._lock:
+            if not self.is_away:
+                self.boot_count += 1
+                self._booted_at = self._back_at()
+
+    def behave(self, behavior: Behavior) -> None:
+        """From now on; one that is away comes back as `behavior` says, counted from now."""
+        with self._lock:
+            self.behavior = behavior
             if self.is_away:
-                return
-            seconds = self.behavior.restart_seconds
-            away = self.restart_seconds if seconds is None else seconds
-            self._booted_at = float("inf") if self.behavior.never_comes_back else self.clock() + away
-            self.boot_count += 1
+                self._booted_at = self._back_at()
+
+    def _back_at(self) -> float:
+        if self.behavior.never_comes_back:
+            return float("inf")
+        seconds = self.behavior.restart_seconds
+        return self.clock() + (self.restart_seconds if seconds is None else seconds)
 
 
 def restart_seconds(serial_number: str, shortest: float, longest: float) -> float:
@@ -143,7 +153,7 @@ def fleet(devices: int, between: tuple[float, float] = RESTART_SECONDS) -> dict[
     """The demo's devices number 0 to `devices` - 1 by their serial numbers, two of them with their quirks."""
     made = {
         row["serial_number"]: Mfp(
-            Model(**{name: row[name] for name in ("serial_number", "vendor", "model", "firmware")}),
+            Model(row["serial_number"], row["vendor"], row["model"], row["firmware"]),
             restart_seconds(row["serial_number"], *between),
         )
         for row in names.devices(0, devices)
@@ -202,7 +212,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _behave(self, mfp: Mfp, body: bytes) -> None:
         try:
-            mfp.behavior = Behavior.of(json.loads(body))
+            mfp.behave(Behavior.of(json.loads(body)))
         except ValueError as error:
             self._answer(400, {"error": str(error)})
         else:
@@ -211,7 +221,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _restart(self, mfp: Mfp) -> None:
         behavior = mfp.behavior
         if behavior.drops == "before":
-            mfp.behavior = replace(behavior, drops="")
+            mfp.behave(replace(behavior, drops=""))
             self._drop()
         elif behavior.refuses:
             self._answer(403, {"error": "restarting from outside is not permitted"})

@@ -63,7 +63,7 @@ def seed(first: int, last: int, ca: DemoCa, *, now: datetime) -> list[Device]:
     ]
     for _, row in rows:
         del row["site"]
-        row |= connection(row["serial_number"], ca.mfp_port)
+        row |= connection(str(row["serial_number"]), ca.mfp_port)
     created = inventory.create_devices(SYSTEM, [row for _, row in rows])
     for position, ((number, _), device) in enumerate(zip(rows, created, strict=True)):
         age = EARLIEST - (EARLIEST - LATEST) * (position / max(len(rows), 1))

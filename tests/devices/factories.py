@@ -46,6 +46,12 @@ def make_timed_device(server: ScepServer, **settings: Any) -> Device:
     return make_device(server, settings=timer | settings)
 
 
+VIRTUAL: dict[str, Any] = {
+    "connector": "virtual",
+    "connector_settings": {"url": "http://127.0.0.1:1/mfp/X1"},
+}
+"""The fields of a device with a connector; nobody listens there."""
+
 PRIVATE_KEY = b"THE-PRIVATE-KEY"
 """What stands for the encrypted private key of `make_key`; no page and no answer may hold it."""
 

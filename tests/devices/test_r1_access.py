@@ -17,10 +17,11 @@ from django.test.utils import CaptureQueriesContext
 from devices import access, inventory, templates
 from devices.access import ADMINISTRATOR, OPERATOR, ROLES, VIEWER, Permission, may, require, role
 from devices.audit import SYSTEM, Actor
+from devices.delivery import restart
 from devices.enrollment import requests
 from devices.models import AuditEvent, Device
 from tests.conftest import member_of
-from tests.devices.factories import make_device, make_server
+from tests.devices.factories import VIRTUAL, make_device, make_server
 
 pytestmark = pytest.mark.django_db
 
@@ -63,6 +64,7 @@ def care_of_devices() -> dict[str, Change]:
         "add devices": partial(inventory.create_devices, rows=[{"name": "new-1", "host": "10.9.0.1"}]),
         "change a device": partial(inventory.update_device, device=make_device(), location="2nd floor"),
         "add a group": partial(inventory.create_group, name="Branch"),
+        "restart a device": partial(restart.request_restart, device=make_device(**VIRTUAL)),
         "change a group": partial(
             inventory.update_group, group=inventory.create_group(SYSTEM, name="Site"), time_zone="Asia/Tokyo"
         ),

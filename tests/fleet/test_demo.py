@@ -15,11 +15,11 @@ from django.utils import timezone
 from devices.models import Device, DeviceGroup, IssuanceRequest, ScepServer, ScepSettings
 from fleet.demo import names
 from fleet.demo.__main__ import Memory, device_count
-from fleet.demo.seed import DemoCa, seed
+from fleet.demo.seed import DemoCa, connect, seed
 from tests.fleet.start import Start, processes
 from tests.peers.process import free_port, wait_until
 
-CA = DemoCa(port=40_001, challenge_password="the right one")
+CA = DemoCa(port=40_001, challenge_password="the right one", mfp_port=40_002)
 
 
 def test_names_hosts_and_serial_numbers_are_unique_however_large_the_demo() -> None:
@@ -72,6 +72,31 @@ def test_seeding_again_leaves_what_people_changed_and_makes_what_is_missing() ->
     assert len(created) == 2
     assert Device.objects.get(name="mfp-ber-01").location == "moved to the cellar"
     assert (ScepServer.objects.count(), Device.objects.count()) == (3, 12)
+
+
+@pytest.mark.django_db
+def test_every_device_is_connected_to_its_virtual_mfp_and_some_restart_by_themselves() -> None:
+    seed(0, 12, CA, now=timezone.now())
+    for device in Device.objects.all():
+        url = f"http://127.0.0.1:40002/mfp/{device.serial_number}"
+        assert (device.connector, device.connector_settings) == ("virtual", {"url": url})
+    assert ScepSettings.objects.filter(auto_restart=True).count() == 4
+
+
+@pytest.mark.django_db
+def test_devices_of_an_older_demo_get_their_connectors_and_others_are_left_alone() -> None:
+    seed(0, 5, DemoCa(CA.port, CA.challenge_password), now=timezone.now())
+    own = Device.objects.create(name="own", host="10.0.0.1")
+    assert not Device.objects.exclude(connector="none").exists()
+    assert connect(5, 40_002) == 5
+    assert [device.pk for device in Device.objects.filter(connector="none")] == [own.pk]
+    assert connect(5, 40_002) == 0
+
+
+def test_the_memory_of_an_older_demo_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "demo.json"
+    file.write_text('{"ca_port": 40001, "devices": 60}')
+    assert Memory.load(file) == Memory(ca_port=40_001, devices=60, mfp_port=0)
 
 
 @pytest.mark.django_db

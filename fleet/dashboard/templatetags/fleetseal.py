@@ -15,8 +15,13 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 
 from devices.enrollment.requests import SETTINGS_FIELDS
-from devices.models import AuditEvent, ScepSettings, SettingsTemplate
-from devices.models.choices import JobItemStateChoices, JobStateChoices, StatusChoices
+from devices.models import AuditEvent, Restart, ScepSettings, SettingsTemplate
+from devices.models.choices import (
+    JobItemStateChoices,
+    JobStateChoices,
+    RestartStateChoices,
+    StatusChoices,
+)
 from devices.templates import Outcome, Row
 
 register = template.Library()
@@ -34,6 +39,15 @@ JOB_COLORS = {
     JobStateChoices.RUNNING: "yellow",
     JobStateChoices.FINISHED: "green",
     JobStateChoices.CANCELED: "secondary",
+}
+
+RESTART_COLORS = {
+    RestartStateChoices.WAITING: "blue",
+    RestartStateChoices.REQUESTED: "yellow",
+    RestartStateChoices.COMING_BACK: "yellow",
+    RestartStateChoices.DONE: "green",
+    RestartStateChoices.FAILED: "red",
+    RestartStateChoices.REFUSED: "red",
 }
 
 JOB_ITEM_COLORS = {
@@ -93,6 +107,13 @@ def outcome_badge(outcome: Outcome) -> SafeString:
 def fits_badge(fits: bool) -> SafeString:
     """Whether a load keeps within the allowance."""
     return badge(gettext("Fits"), "green") if fits else badge(gettext("Too much at once"), "red")
+
+
+@register.filter
+def restart_badge(restart: Restart) -> SafeString:
+    """Where a restart stands."""
+    choice = RestartStateChoices(restart.state)
+    return badge(choice.label, RESTART_COLORS[choice], moving=RESTART_COLORS[choice] == "yellow")
 
 
 @register.filter
@@ -240,8 +261,8 @@ def shown(value: Any) -> str:
 
 @register.filter
 def localized(text: str) -> str:
-    """A stored sentence of ours in the reader's language; the SCEP server's own words stay as they are."""
-    return gettext(text) if text else ""
+    """Stored sentences of ours, one a line, in the reader's language; a server's own words stay as they are."""
+    return "\n".join(gettext(line) for line in text.split("\n")) if text else ""
 
 
 @register.simple_tag(takes_context=True)

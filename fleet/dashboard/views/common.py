@@ -145,17 +145,17 @@ def confirm_page(
     submit: str,
     back: str,
     done: str,
-    then: str,
+    then: str | Callable[[Any], str],
 ) -> HttpResponse:
-    """Ask `question`, then call `service` and go on to `then`; a refusal is shown on the page."""
+    """Ask `question`, then call `service` and go on to `then` or `then(result)`; a refusal is shown on the page."""
     problem = ""
     if request.method == "POST":
         try:
-            service()
+            result = service()
         except Conflict as conflict:
             problem = str(conflict)
         else:
             messages.success(request, done)
-            return redirect(then)
+            return redirect(then(result) if callable(then) else then)
     context = {"title": title, "question": question, "submit": submit, "back": back, "problem": problem}
     return render(request, "dashboard/confirm.html", context, status=409 if problem else 200)

@@ -13,19 +13,24 @@ from django.views.decorators.http import require_safe
 
 from devices import inventory
 from devices.access import Permission
+from devices.delivery import restart
 from devices.filters import DEVICE_ORDERINGS, device_queryset
-from devices.models import Device, IssuanceRequest, KeyAndCertificate
+from devices.models import Device, IssuanceRequest, KeyAndCertificate, Restart
 from fleet.dashboard.filters import DeviceListFilter
 from fleet.dashboard.forms import DeviceForm
 from fleet.dashboard.selection import filter_query
 from fleet.dashboard.views.common import (
     actor_of,
     changes,
+    confirm_page,
     delete_page,
     device_time,
     form_page,
     page_of,
 )
+
+RESTARTS_SHOWN = 5
+"""On the device's page; the API has more."""
 
 
 @require_safe
@@ -65,7 +70,11 @@ def device_state(request: HttpRequest, device_id: int) -> HttpResponse:
 def _device(request: HttpRequest, device_id: int, template: str) -> HttpResponse:
     device = get_object_or_404(device_queryset(), pk=device_id)
     lines = list(IssuanceRequest.objects.filter(device=device).select_related("certificate", "server"))
+    restarts = list(Restart.objects.filter(device=device)[:RESTARTS_SHOWN])
     context = {
+        "restarts": restarts,
+        # the open one is the newest
+        "restart_obstacle": restart.obstacle(device, next((r for r in restarts if not r.completed_at), None)),
         "device": device,
         "settings": device.scep_settings,
         "lines": lines,
@@ -128,6 +137,22 @@ def device_delete(request: HttpRequest, device_id: int) -> HttpResponse:
         ),
         back=_page_of_device(device),
         then="device-list",
+    )
+
+
+@changes(Permission.RESTART_DEVICE)
+def device_restart(request: HttpRequest, device_id: int) -> HttpResponse:
+    """[Restart] (R7): the device's page sends it; whoever comes here otherwise is asked."""
+    device = get_object_or_404(Device, pk=device_id)
+    return confirm_page(
+        request,
+        partial(restart.request_restart, actor_of(request), device),
+        title=_("Restart %(name)s") % {"name": device},
+        question=_("The device restarts as soon as it is idle, and does not print or scan meanwhile."),
+        submit=_("Restart"),
+        back=_page_of_device(device),
+        done=_("The device restarts soon. Its progress is under Restarts."),
+        then=_page_of_device(device),
     )
 
 

@@ -66,6 +66,29 @@ def _timers_note(timers_on: int) -> str:
     ) % {"count": timers_on}
 
 
+@changes(Permission.RESTART_DEVICE)
+def restart_devices(request: HttpRequest) -> HttpResponse:
+    """[Restart] for a selection of devices (R7)."""
+    try:
+        devices = selection_of(request)
+    except ValidationError as error:
+        return nothing_selected(request, error)
+    count = devices.count()
+    return confirm_page(
+        request,
+        partial(service.start, actor_of(request), JobKindChoices.RESTART, devices, {}),
+        title=ngettext("Restart %(count)d device", "Restart %(count)d devices", count) % {"count": count},
+        question=_(
+            "Each device restarts as soon as it is idle, and does not print or scan meanwhile. Devices without a "
+            "connector are refused."
+        ),
+        submit=_("Restart"),
+        back=reverse("device-list"),
+        done=_("The devices restart soon."),
+        then=page_of_job,
+    )
+
+
 def nothing_selected(request: HttpRequest, error: ValidationError) -> HttpResponse:
     """Say what is wrong with the selection, and lead back to the list."""
     context = {"problem": sentences(ValidationError(error.messages))}

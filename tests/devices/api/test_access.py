@@ -29,7 +29,9 @@ def device_id() -> int:
 
 def readable(device_id: int) -> list[str]:
     """Every address that answers to GET."""
-    own = [f"devices/{device_id}/{name}/" for name in ("scep-settings", "issuance-requests", "keys")]
+    own = [
+        f"devices/{device_id}/{name}/" for name in ("scep-settings", "issuance-requests", "restarts", "keys")
+    ]
     servers = [f"scep-servers/{ScepServer.objects.get().pk}/"]
     kept = [f"settings-templates/{SettingsTemplate.objects.get().pk}/"]
     return [
@@ -57,6 +59,7 @@ def writable(device_id: int) -> list[tuple[str, str]]:
         ("put", f"devices/{device_id}/scep-settings/"),
         ("patch", f"devices/{device_id}/scep-settings/"),
         ("post", f"devices/{device_id}/issuance-requests/"),
+        ("post", f"devices/{device_id}/restarts/"),
         ("post", "scep-servers/"),
         ("patch", f"scep-servers/{server}/"),
         ("delete", f"scep-servers/{server}/"),

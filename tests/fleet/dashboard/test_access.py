@@ -26,6 +26,8 @@ CHANGING = {
     "device-request",
     "manual-requests",
     "job-cancel",
+    "device-restart",
+    "restart-devices",
     "server-add",
     "server-edit",
     "server-delete",
@@ -42,7 +44,7 @@ LOOKING = {
     *("start", "overview", "device-list", "device-detail", "device-state", "server-list", "group-list"),
     *("job-list", "job-detail", "job-state", "audit-trail", "template-list", "load"),
 }
-SELECTED = {"manual-requests", "template-apply"}
+SELECTED = {"manual-requests", "template-apply", "restart-devices"}
 """Pages about the devices that the query names."""
 
 
@@ -85,7 +87,7 @@ def test_a_viewer_changes_nothing(name: str, fleet: dict[str, Any], viewer_clien
     assert not IssuanceRequest.objects.exists()
 
 
-OF_OPERATORS = {"device-add", "device-edit", "group-add", "group-edit"}
+OF_OPERATORS = {"device-add", "device-edit", "device-restart", "restart-devices", "group-add", "group-edit"}
 
 
 @pytest.mark.parametrize("name", sorted(CHANGING))

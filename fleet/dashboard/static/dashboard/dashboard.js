@@ -6,6 +6,21 @@
     if (event.target.matches("[data-submit-on-change]")) event.target.form.submit();
   });
 
+  // --- forms: the settings of the connector that is chosen --------------------------------------------------
+
+  const chooser = document.querySelector("[data-chooses-connector]");
+
+  function showConnectorSettings() {
+    for (const field of document.querySelectorAll("[data-of-connector]")) {
+      field.closest("[data-field]").hidden = field.dataset.ofConnector !== chooser.value;
+    }
+  }
+
+  if (chooser) {
+    chooser.addEventListener("change", showConnectorSettings);
+    showConnectorSettings();
+  }
+
   // --- parts that update themselves ---------------------------------------------------------------------
 
   function isReading(element) {
@@ -34,7 +49,7 @@
       return;
     }
     const target = event.detail.target, focused = document.activeElement;
-    const links = [...target.querySelectorAll("a[href], summary")];
+    const links = [...target.querySelectorAll("a[href], summary, button")];
     kept = {
       target: target.id,
       place: links.indexOf(focused),
@@ -55,7 +70,7 @@
       table.scrollLeft = kept.scrolled[index] || 0;
     });
     if (kept.place >= 0 && document.activeElement === document.body) {
-      const links = [...target.querySelectorAll("a[href], summary")];
+      const links = [...target.querySelectorAll("a[href], summary, button")];
       const same = links.filter((link) => link.getAttribute("href") === kept.href);
       const link = same.includes(links[kept.place]) ? links[kept.place] : same[0];
       if (link) link.focus({ preventScroll: true });
