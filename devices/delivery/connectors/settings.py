@@ -38,7 +38,7 @@ class Setting:
     """Taken by the connector when the setting is left out; None: it does without."""
     minimum: int | None = None
     maximum: int | None = None
-    """Of a number, both ends included."""
+    """Of a number, both or neither; both ends included."""
     max_length: int = 500
     """Characters of a text."""
     is_secret: bool = False
