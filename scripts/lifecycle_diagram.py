@@ -1,4 +1,4 @@
-"""Write the lifecycle diagram into docs/architecture.md, from the table that the program runs on.
+"""Write the lifecycle diagrams into docs/architecture.md, from the tables that the program runs on.
 
 `python scripts/lifecycle_diagram.py` writes; a test compares.
 """
@@ -6,31 +6,36 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection, Mapping
+from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from devices.rules import restart  # noqa: E402
 from devices.rules.lifecycle import CLOSED_STATES, STATUS, TRANSITIONS, State  # noqa: E402
+from devices.rules.restart import CLOSED_RESTART_STATES, RestartState  # noqa: E402
 
 DOCUMENT = ROOT / "docs" / "architecture.md"
-BEGIN, END = "<!-- lifecycle: begin -->", "<!-- lifecycle: end -->"
+
+S = TypeVar("S", bound=StrEnum)
+E = TypeVar("E", bound=StrEnum)
 
 
-def diagram() -> str:
+def arrows(transitions: Mapping[tuple[S, E], S], first: S, closed: Collection[S]) -> list[str]:
     """The Mermaid source: one arrow for each pair of states, with every event that leads there."""
-    arrows: dict[tuple[State, State], list[str]] = {}
-    for (before, event), after in TRANSITIONS.items():
-        arrows.setdefault((before, after), []).append(event.value)
-    lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {State.SCHEDULED.value}"]
+    events: dict[tuple[S, S], list[str]] = {}
+    for (before, event), after in transitions.items():
+        events.setdefault((before, after), []).append(event.value)
+    lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {first.value}"]
     lines += [
-        f"    {before.value} --> {after.value}: {', '.join(events)}"
-        for (before, after), events in arrows.items()
+        f"    {before.value} --> {after.value}: {', '.join(names)}"
+        for (before, after), names in events.items()
     ]
-    lines += [f"    {state.value} --> [*]" for state in State if state in CLOSED_STATES]
-    lines += ["```", "", "| state | shown as [Status] (R16) | what it means |", "|---|---|---|"]
-    lines += [f"| `{state.value}` | `{STATUS[state].value}` | {MEANING[state]} |" for state in State]
-    return "\n".join(lines)
+    lines += [f"    {state.value} --> [*]" for state in type(first) if state in closed]
+    return [*lines, "```"]
 
 
 MEANING = {
@@ -42,12 +47,41 @@ MEANING = {
     State.FAILED: "ended with one of R17's [Details]",
 }
 
+RESTART_MEANING = {
+    RestartState.WAITING: "the device was certainly not asked, or certainly did not take it",
+    RestartState.REQUESTED: "the device may have been asked; its answer is not known",
+    RestartState.COMING_BACK: "the device said that it restarts, or was seen doing so",
+    RestartState.DONE: "the device is back, and has started anew since it was asked",
+    RestartState.FAILED: "given up; the explanation says what to look at",
+    RestartState.REFUSED: "the device said no, and another try would not change that",
+}
+
+
+def request() -> list[str]:
+    """The lifecycle of a certificate issuance request."""
+    lines = arrows(TRANSITIONS, State.SCHEDULED, CLOSED_STATES)
+    lines += ["", "| state | shown as [Status] (R16) | what it means |", "|---|---|---|"]
+    return lines + [f"| `{state.value}` | `{STATUS[state].value}` | {MEANING[state]} |" for state in State]
+
+
+def of_restart() -> list[str]:
+    """The lifecycle of a restart."""
+    lines = arrows(restart.TRANSITIONS, RestartState.WAITING, CLOSED_RESTART_STATES)
+    lines += ["", "| state | what it means |", "|---|---|"]
+    return lines + [f"| `{state.value}` | {RESTART_MEANING[state]} |" for state in RestartState]
+
+
+DIAGRAMS = {"lifecycle": request, "restart": of_restart}
+
 
 def with_diagram(text: str) -> str:
-    """`text` with the part between the markers written anew. Raises ValueError without the markers."""
-    head, rest = text.split(BEGIN, 1)
-    _old, tail = rest.split(END, 1)
-    return f"{head}{BEGIN}\n{diagram()}\n{END}{tail}"
+    """`text` with the parts between the markers written anew. Raises ValueError without the markers."""
+    for name, lines in DIAGRAMS.items():
+        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+        head, rest = text.split(begin, 1)
+        _old, tail = rest.split(end, 1)
+        text = "\n".join([head + begin, *lines(), end + tail])
+    return text
 
 
 if __name__ == "__main__":
