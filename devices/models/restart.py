@@ -84,3 +84,10 @@ class Restart(models.Model):
 
     def __str__(self) -> str:
         return f"restart {self.pk} of device {self.device_id}"
+
+    @property
+    def seconds_away(self) -> int | None:
+        """Between being asked and being seen again; None before."""
+        if self.requested_at is None or self.completed_at is None:
+            return None
+        return round((self.completed_at - self.requested_at).total_seconds())

@@ -9,7 +9,7 @@ import pytest
 from django.urls import reverse
 from playwright.sync_api import Page, expect
 
-from devices.models import Device, IssuanceRequest, ScepSettings
+from devices.models import Device, IssuanceRequest, Restart, ScepSettings
 from tests.browser.conftest import Visit
 from tests.devices.factories import CHALLENGE, make_device, make_server, make_timed_device
 from tests.fleet.dashboard.conftest import make_key, make_line
@@ -182,6 +182,25 @@ class TestForms:
         page.get_by_role("button", name="Delete").click()
         expect(page.get_by_text("new-mfp was deleted.")).to_be_visible()
         assert not Device.objects.exists()
+
+
+    def test_r7_a_connector_is_chosen_and_the_device_restarted(self, admin: Visit) -> None:
+        device = make_device(name="mfp-4")
+        page = admin("device-detail", device.pk)
+        expect(page.get_by_role("button", name="Restart")).to_be_disabled()
+        page.get_by_role("link", name="Edit").click()
+        address = page.get_by_label("Address of the virtual MFP")
+        expect(address).to_be_hidden()
+        page.get_by_label("Connector").select_option("virtual")
+        address.fill("http://127.0.0.1:1/mfp/X1")
+        page.get_by_role("button", name="Save").click()
+        page.get_by_role("button", name="Restart").click()
+        expect(page.get_by_text("The device restarts soon.")).to_be_visible()
+        restarts = page.locator("section", has_text="Restarts")
+        expect(restarts.get_by_text("Waiting")).to_be_visible()
+        Restart.objects.filter(device=device).update(explanation="It said no.")
+        look_again(page)
+        expect(restarts.get_by_text("It said no.")).to_be_visible()
 
 
 class TestDevicePage:

@@ -96,6 +96,11 @@ class TestButton:
         assert counts[0] == counts[1]
         assert [number for number in range(9) if f"Number {number}." in page.text] == [4, 5, 6, 7, 8]
 
+    def test_a_restart_that_is_done_says_how_long_it_took(self, viewer_client: Client) -> None:
+        device, now = make_device(**VIRTUAL), timezone.now()
+        make_restart(device, state="done", requested_at=now - timedelta(seconds=42), completed_at=now)
+        assert "Back after 42 s" in page_of(viewer_client, device).text
+
     def test_in_the_readers_language(self, viewer_client: Client) -> None:
         device = make_device(make_server(), **VIRTUAL)
         make_restart(device, explanation=NEVER_CAME_BACK)
