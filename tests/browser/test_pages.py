@@ -183,7 +183,6 @@ class TestForms:
         expect(page.get_by_text("new-mfp was deleted.")).to_be_visible()
         assert not Device.objects.exists()
 
-
     def test_r7_a_connector_is_chosen_and_the_device_restarted(self, admin: Visit) -> None:
         device = make_device(name="mfp-4")
         page = admin("device-detail", device.pk)

@@ -10,11 +10,12 @@ import pytest
 
 from devices import doorbell, inventory
 from devices.audit import SYSTEM
-from devices.delivery import dispatch, runner
+from devices.delivery import dispatch, restart, runner
 from devices.models import Device, Restart
 from tests.devices.enrollment.steps import Clock
 from tests.devices.factories import make_device
 from tests.peers.mfps import Mfps, virtual_mfps
+from tests.peers.process import wait_until
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +47,16 @@ class Bench:
 
     def behave(self, **behavior: object) -> None:
         self.mfps.behave(self.number, **behavior)
+
+    def ask(self) -> int:
+        """Open a restart; how often the device has started so far."""
+        boots = self.boots
+        restart.request_restart(SYSTEM, self.device)
+        return boots
+
+    def until_back(self) -> None:
+        """Wait for the virtual MFP, which restarts in real time."""
+        wait_until(lambda: self.mfps.is_back(self.number), timeout=10, what="the virtual MFP being back")
 
     @property
     def boots(self) -> int:

@@ -14,7 +14,9 @@ from devices.delivery.connectors import registry
 from devices.delivery.connectors.base import Connector
 from devices.delivery.restart import request_restart
 from devices.errors import Conflict
+from devices.jobs import run, service
 from devices.models import RESTARTS_KEPT, AuditEvent, Device, Restart
+from devices.models.choices import JobKindChoices
 from tests.conftest import member_of
 from tests.devices.factories import VIRTUAL, make_device
 
@@ -75,6 +77,22 @@ def test_the_last_ones_are_kept_and_the_audit_trail_keeps_all() -> None:
     assert Restart.objects.count() == RESTARTS_KEPT
     assert Restart.objects.first() == restart
     assert AuditEvent.objects.filter(action="restart.create").count() == RESTARTS_KEPT + 3
+
+
+def test_r7_a_job_restarts_a_selection_and_names_who_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doorbell, "ring_jobs", lambda: True)
+    devices = [make_device(**VIRTUAL), make_device(), make_device(**VIRTUAL)]
+    actor = Actor.of(member_of(OPERATOR), AuditEvent.Source.API)
+    job = service.start(actor, JobKindChoices.RESTART, devices, {})
+    ((job_id, lease),) = run.claim_due(timezone.now())
+    run.advance(job_id, lease)
+    results = list(job.items.values_list("state", flat=True))
+    assert results == ["done", "refused", "done"]
+    assert "has no connector" in job.items.get(state="refused").message
+    assert set(Restart.objects.values_list("device", "asked_by")) == {
+        (devices[0].pk, "operator"),
+        (devices[2].pk, "operator"),
+    }
 
 
 @pytest.mark.django_db(transaction=True)
