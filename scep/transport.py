@@ -18,7 +18,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.poolmanager import PoolManager, ProxyManager
 
-__all__ = ["answer_by", "thread_session"]
+__all__ = ["answer_by", "new_session", "thread_session"]
 
 _local = threading.local()
 
@@ -32,14 +32,19 @@ def thread_session() -> requests.Session:
     """This thread's session: connections are kept open, and nothing is shared between threads."""
     session: requests.Session | None = getattr(_local, "session", None)
     if session is None:
-        session = requests.Session()
-        # neither proxies nor .netrc of whoever started the worker
-        session.trust_env = False
-        adapter = _Adapter(pool_connections=4, pool_maxsize=4)
-        session.mount("http://", adapter)
-        session.mount("https://", adapter)
-        session.headers.update({"User-Agent": "Fleetseal", "Accept-Encoding": "identity"})
-        _local.session = session
+        session = _local.session = new_session()
+    return session
+
+
+def new_session() -> requests.Session:
+    """A session whose answers obey `answer_by` of the thread that uses it."""
+    session = requests.Session()
+    # neither proxies nor .netrc of whoever started the worker
+    session.trust_env = False
+    adapter = _Adapter(pool_connections=4, pool_maxsize=4)
+    session.mount("http://", adapter)
+    session.mount("https://", adapter)
+    session.headers.update({"User-Agent": "Fleetseal", "Accept-Encoding": "identity"})
     return session
 
 

@@ -16,6 +16,7 @@ import requests
 import urllib3
 
 from devices.delivery.errors import ConnectionLost, UnexpectedAnswer, Unreachable
+from scep.transport import answer_by, new_session
 
 MAX_SIZE = 256 * 1024
 """Bytes of an answer at most."""
@@ -47,15 +48,13 @@ class Reply:
 def ask(method: str, url: str, *, connect_timeout: float, read_timeout: float) -> Reply:
     """Send one request and read the answer; redirects are not followed.
 
-    `connect_timeout` in seconds bounds the connecting, `read_timeout` the whole answer, slow bodies included.
+    `connect_timeout` in seconds bounds the connecting, both together the whole, slow headers and bodies included.
     Raises Unreachable when nothing was sent, ConnectionLost when it may have arrived, UnexpectedAnswer.
     """
-    with requests.Session() as session:
-        # neither proxies nor .netrc of whoever started the worker
-        session.trust_env = False
-        session.headers.update(
-            {"User-Agent": "Fleetseal", "Accept-Encoding": "identity", "Connection": "close"}
-        )
+    deadline = time.monotonic() + connect_timeout + read_timeout
+    answer_by(deadline)
+    with new_session() as session:
+        session.headers["Connection"] = "close"
         try:
             with session.request(
                 method,
@@ -64,7 +63,7 @@ def ask(method: str, url: str, *, connect_timeout: float, read_timeout: float) -
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                return Reply(response.status_code, _read(response, read_timeout))
+                return Reply(response.status_code, _read(response, deadline, connect_timeout + read_timeout))
         except requests.ConnectTimeout as error:
             raise Unreachable(
                 f"No connection to the device within {connect_timeout:g} s. Check that it is switched on, its "
@@ -76,9 +75,9 @@ def ask(method: str, url: str, *, connect_timeout: float, read_timeout: float) -
                     "No connection to the device. Check that it is switched on, and the address in its "
                     "connector's settings."
                 ) from error
-            raise _lost(read_timeout) from error
+            raise _lost(connect_timeout + read_timeout) from error
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise _lost(read_timeout) from error
+            raise _lost(connect_timeout + read_timeout) from error
 
 
 def _never_connected(error: requests.ConnectionError) -> bool:
@@ -87,15 +86,14 @@ def _never_connected(error: requests.ConnectionError) -> bool:
     return isinstance(reason, urllib3.exceptions.NewConnectionError)
 
 
-def _lost(read_timeout: float) -> ConnectionLost:
+def _lost(seconds: float) -> ConnectionLost:
     return ConnectionLost(
-        f"The device took the connection and gave no whole answer within {read_timeout:g} s. It may have got "
+        f"The device took the connection and gave no whole answer within {seconds:g} s. It may have got "
         "the request all the same."
     )
 
 
-def _read(response: requests.Response, read_timeout: float) -> bytes:
-    deadline = time.monotonic() + read_timeout
+def _read(response: requests.Response, deadline: float, seconds: float) -> bytes:
     parts: list[bytes] = []
     size = 0
     # read1 returns what has come; iter_content would wait until its chunk is full, however slowly it fills
@@ -108,5 +106,5 @@ def _read(response: requests.Response, read_timeout: float) -> bytes:
                 "in its connector's settings."
             )
         if time.monotonic() > deadline:
-            raise _lost(read_timeout)
+            raise _lost(seconds)
     return b"".join(parts)

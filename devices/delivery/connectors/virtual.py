@@ -30,7 +30,7 @@ def validate_url(value: str) -> None:
     except ValueError:
         host, parts = None, urlsplit("")
     if (
-        parts.scheme not in ("http", "https")
+        parts.scheme != "http"
         or not host
         or not _PATH.fullmatch(parts.path)
         or parts.username is not None
@@ -59,7 +59,7 @@ class VirtualConnector(Connector):
     capabilities = frozenset({Capability.IDENTIFY, Capability.RESTART})
     connect_timeout: ClassVar[float] = 5.0
     read_timeout: ClassVar[float] = 10.0
-    patience = connect_timeout + 2 * read_timeout
+    patience = connect_timeout + read_timeout
 
     def identify(self) -> Identity:
         """Vendor, model, serial number and firmware."""
