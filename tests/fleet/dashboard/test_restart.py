@@ -20,8 +20,8 @@ from devices.models import AuditEvent, Device, Job, Restart
 from tests.devices.delivery.test_connectors import PASSWORD, URL, Secretive
 from tests.devices.factories import VIRTUAL, make_device, make_server
 from tests.fleet.dashboard.conftest import make_line
+from tests.fleet.dashboard.filling import Form, errors_at
 from tests.fleet.dashboard.html import Document, Element
-from tests.fleet.dashboard.test_forms import Form, errors_at
 
 pytestmark = pytest.mark.django_db
 
