@@ -66,6 +66,9 @@ SERVER_FIELDS = (
     "allow_sha1",
     "allow_3des",
     "allow_des_replies",
+    "renewal_form",
+    "tls_ca_certificates",
+    "proxy",
     "max_requests_per_minute",
     "max_requests_at_once",
 )

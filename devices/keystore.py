@@ -10,9 +10,12 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from devices import secrets
 from devices.models import Device, IssuanceRequest, KeyAndCertificate
 from devices.rules import keys as rules
 from devices.rules.keys import HeldKey, KeyUse
+from scep import keys
+from scep.keys import PrivateKey
 
 
 def _held(device: Device) -> list[HeldKey]:
@@ -66,6 +69,7 @@ def register(
         raise TypeError("a request under way holds an RSA private key, and its certificate the public half")
     return KeyAndCertificate.objects.create(
         device=device,
+        server=request.server,
         name=rules.free_name(request.key_name, {key.name for key in held} - gone),
         key_use=request.key_use,
         ipsec_destination=request.ipsec_destination,
@@ -81,6 +85,21 @@ def register(
         not_after=certificate.not_valid_after_utc,
         issued_at=now,
     )
+
+
+def current_key(request: IssuanceRequest) -> KeyAndCertificate | None:
+    """The key that `request` is to follow: that of its use, or for the use [None] the one of its name."""
+    found = KeyAndCertificate.objects.filter(
+        device=request.device_id, key_use=request.key_use, ipsec_destination=request.ipsec_destination
+    )
+    if request.key_use == KeyUse.NONE:
+        found = found.filter(name=request.key_name)
+    return found.first()
+
+
+def private_key(key: KeyAndCertificate) -> PrivateKey:
+    """The key in clear, for as long as it is used. Raises SecretUnreadable."""
+    return keys.load(secrets.decrypt(key.private_key_encrypted))
 
 
 FUNCTION_FIELDS = ("tls_enabled", "ieee_802_1x_enabled", "ipsec_enabled")

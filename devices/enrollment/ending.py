@@ -81,6 +81,7 @@ def _close(
         takeovers=0,
         private_key_encrypted=None,
         csr_encrypted=None,
+        signer_key_encrypted=None,
         challenge_password_encrypted=None,
     )
     if settings.timer_enabled and request.trigger != TriggerChoices.MANUAL:

@@ -16,14 +16,13 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 
-from cryptography.hazmat.primitives.serialization import Encoding
 from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext_noop
 
-from devices import keystore, secrets
-from devices.enrollment import ending
+from devices import keystore
+from devices.enrollment import connection, ending
 from devices.enrollment.log import OPEN
 from devices.enrollment.turn import LeaseLost, Turn
 from devices.models import AllowanceUse, IssuanceRequest, ScepServer, summary
@@ -36,7 +35,6 @@ from devices.rules.lifecycle import (
 )
 from devices.rules.schedule import next_poll
 from devices.secrets import SecretUnreadable
-from scep.client import ScepClient
 from scep.csr import CertificateParameters, SignatureAlgorithm
 from scep.errors import HttpStatusError, MessageCheckFailed, NotScep, WrongCertificate
 from scep.exchange import (
@@ -46,11 +44,9 @@ from scep.exchange import (
     Issued,
     Outcome,
     Pending,
-    ServerPolicy,
     ServerProfile,
     Step,
 )
-from scep.transaction import Transaction, new_transaction
 
 logger = logging.getLogger(__name__)
 
@@ -151,7 +147,7 @@ def _prepare(turn: Turn) -> bool:
         challenge_password=request.reveal_challenge_password(),
     )
     try:
-        made = new_transaction(parameters, now=now)
+        made = connection.make_transaction(request, parameters, now=now)
     except ValueError as error:
         # settings are checked when they are saved; the device's address may have changed since
         _give_up(turn, f"No certification request can be made of these settings: {error}.")
@@ -161,10 +157,7 @@ def _prepare(turn: Turn) -> bool:
             Event.PREPARE,
             started_at=now,
             common_name=common_name,
-            transaction_id=made.transaction_id,
-            private_key_encrypted=secrets.encrypt(made.private_key_der()),
-            csr_encrypted=secrets.encrypt(made.csr),
-            signer_certificate=made.signer.public_bytes(Encoding.DER),
+            **connection.stored(made),
             # it stands in the CSR, and is needed nowhere else
             challenge_password_encrypted=None,
         )
@@ -195,29 +188,14 @@ def _ask(turn: Turn, server: ScepServer) -> None:
 
 
 def _exchange(turn: Turn, server: ScepServer, profile: ServerProfile | None) -> Outcome:
-    request = turn.request
-    if not (request.private_key_encrypted and request.csr_encrypted and request.signer_certificate):
-        raise AssertionError("the database keeps requests under way from lacking their transaction")
     exchange = Exchange(
-        Transaction.restore(
-            transaction_id=request.transaction_id,
-            private_key=secrets.decrypt(request.private_key_encrypted),
-            csr=secrets.decrypt(request.csr_encrypted),
-            signer=bytes(request.signer_certificate),
-        ),
-        _STEP[State(request.state)],
+        connection.restored(turn.request),
+        _STEP[State(turn.request.state)],
         now=turn.clock(),
-        policy=ServerPolicy(
-            ca_identifier=server.ca_identifier,
-            ca_fingerprint=server.ca_fingerprint,
-            allow_sha1=server.allow_sha1,
-            allow_3des=server.allow_3des,
-            allow_des_replies=server.allow_des_replies,
-        ),
+        policy=connection.policy_of(server),
         profile=profile,
     )
-    client = ScepClient(server.endpoint, timeout=server.timeout)
-    return client.run(exchange, before_send=partial(_before_send, turn))
+    return connection.client_for(server).run(exchange, before_send=partial(_before_send, turn))
 
 
 def _before_send(turn: Turn, message: HttpRequest) -> None:

@@ -1,12 +1,13 @@
 """What is stored, and the invariants that the database itself keeps."""
 
 from devices.models.audit import AuditEvent
-from devices.models.device import AllowanceUse, Device, DeviceGroup, ScepServer
+from devices.models.device import Device, DeviceGroup
 from devices.models.issuance import LOG_LINES, IssuanceRequest
 from devices.models.job import Job, JobItem
 from devices.models.keystore import KeyAndCertificate
 from devices.models.parameters import PARAMETER_FIELDS, KeyAndCertificateParameters
 from devices.models.restart import RESTARTS_KEPT, Restart
+from devices.models.scep_server import AllowanceUse, ScepServer
 from devices.models.scep_settings import ScepSettings
 from devices.models.template import SettingsTemplate
 

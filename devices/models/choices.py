@@ -12,6 +12,7 @@ from devices.rules.keys import KeyUse
 from devices.rules.lifecycle import State, Status
 from devices.rules.restart import RestartState
 from scep.algorithms import SignatureAlgorithm
+from scep.transaction import RenewalForm
 
 
 class StateChoices(models.TextChoices):
@@ -67,6 +68,20 @@ class TriggerChoices(models.TextChoices):
     MANUAL = "manual", _("Manual")
     TIMER = "timer", _("Timer")
     PERIODIC = "periodic", _("Periodic")
+
+
+class RenewalFormChoices(models.TextChoices):
+    """How a SCEP server wants to be asked for a renewal (scep.transaction.RenewalForm)."""
+
+    RENEWAL_REQ = RenewalForm.RENEWAL_REQ.value, _("RenewalReq, signed with the old certificate (RFC 8894)")
+    PKCS_REQ_SIGNED_BY_OLD = (
+        RenewalForm.PKCS_REQ_SIGNED_BY_OLD.value,
+        _("PKCSReq, signed with the old certificate (older servers)"),
+    )
+    PKCS_REQ_WITH_CHALLENGE = (
+        RenewalForm.PKCS_REQ_WITH_CHALLENGE.value,
+        _("PKCSReq with the challenge password, like the first request"),
+    )
 
 
 class JobKindChoices(models.TextChoices):

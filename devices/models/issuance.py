@@ -10,9 +10,10 @@ from django.db.models.functions import Mod
 from django.utils.translation import gettext_lazy as _
 
 from devices.models.choices import StateChoices, StatusChoices, TriggerChoices
-from devices.models.device import Device, ScepServer
+from devices.models.device import Device
 from devices.models.keystore import KeyAndCertificate
 from devices.models.parameters import KeyAndCertificateParameters
+from devices.models.scep_server import ScepServer
 from devices.rules.lifecycle import CLOSED_STATES, OPEN_STATES, STATUS, State, Status
 
 LOG_LINES = 20
@@ -71,6 +72,11 @@ class IssuanceRequest(KeyAndCertificateParameters):
     csr_encrypted = models.BinaryField(null=True, editable=False)
     """PKCS #10; encrypted because it holds the challenge password."""
     signer_certificate = models.BinaryField(null=True, editable=False)
+    """Signs the messages: self-signed, or the old certificate in a renewal that is told apart."""
+    signer_key_encrypted = models.BinaryField(null=True, editable=False)
+    """Its key, where that is not the new one."""
+    renewal_form = models.CharField(max_length=30, blank=True, editable=False)
+    """How the server is asked for a renewal, where that differs from a first request."""
 
     next_action_at = models.DateTimeField(null=True, blank=True)
     lease = models.UUIDField(null=True, blank=True, editable=False)
@@ -108,6 +114,7 @@ class IssuanceRequest(KeyAndCertificateParameters):
                 | models.Q(
                     private_key_encrypted__isnull=True,
                     csr_encrypted__isnull=True,
+                    signer_key_encrypted__isnull=True,
                     challenge_password_encrypted__isnull=True,
                 ),
                 name="issuance_closed_holds_no_secret",
@@ -139,6 +146,11 @@ class IssuanceRequest(KeyAndCertificateParameters):
 
     def __str__(self) -> str:
         return f"request {self.sequence} of device {self.device_id}"
+
+    @property
+    def is_automatic(self) -> bool:
+        """True unless somebody sent it by hand."""
+        return self.trigger != TriggerChoices.MANUAL
 
     @property
     def status(self) -> Status:

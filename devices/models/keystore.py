@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 from devices.models.choices import KeyUseChoices
 from devices.models.device import Device
+from devices.models.scep_server import ScepServer
 
 
 class KeyAndCertificate(models.Model):
@@ -18,6 +19,10 @@ class KeyAndCertificate(models.Model):
     """
 
     device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="keys")
+    server = models.ForeignKey(
+        ScepServer, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", editable=False
+    )
+    """The SCEP server that issued the certificate."""
     name = models.CharField(_("Key Name"), max_length=64)
     key_use = models.CharField(
         _("Key Use Location"), max_length=12, choices=KeyUseChoices.choices, default=KeyUseChoices.NONE

@@ -8,8 +8,9 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from devices.models.device import Device, ScepServer
+from devices.models.device import Device
 from devices.models.parameters import KeyAndCertificateParameters
+from devices.models.scep_server import ScepServer
 from devices.rules.schedule import Period
 
 

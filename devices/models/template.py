@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from devices.models.device import ScepServer
 from devices.models.parameters import ChallengePassword
+from devices.models.scep_server import ScepServer
 
 
 class SettingsTemplate(ChallengePassword):

@@ -7,6 +7,7 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
+from cryptography import x509
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
@@ -62,3 +63,35 @@ def validate_ipsec_destinations(value: Any) -> None:
         or len(set(value)) != len(value)
     ):
         raise ValidationError(_("Write a list of different names, each 1 to 100 characters long."))
+
+
+def validate_certificates(value: str) -> None:
+    """Raise ValidationError unless `value` holds at least one certificate in PEM and nothing secret."""
+    if "PRIVATE KEY" in value:
+        raise ValidationError(_("This holds a private key. Paste the certificates alone."))
+    try:
+        found = x509.load_pem_x509_certificates(value.encode())
+    except ValueError:
+        found = []
+    if not found:
+        raise ValidationError(
+            _(
+                "Paste certificates in PEM, each from “-----BEGIN CERTIFICATE-----” to “-----END CERTIFICATE-----”."
+            )
+        )
+
+
+def validate_proxy(value: str) -> None:
+    """Raise ValidationError unless `value` is http://host:port."""
+    try:
+        parts = urlsplit(value)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host or not port or parts.scheme != "http":
+        raise ValidationError(
+            _("“%(value)s” is not a proxy: write http://, its host and its port."), params={"value": value}
+        )
+    validate_host(host)
+    if parts.username or parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValidationError(_("Write only http://, host and port: no user name, no path."))

@@ -181,8 +181,8 @@ class ScepServerForm(ServiceForm):
     """A SCEP server."""
 
     sections = (
-        (_("Communication Settings"), ("name", "url", "port", "timeout")),
-        (_("Certification authority"), ("ca_identifier", "ca_fingerprint")),
+        (_("Communication Settings"), ("name", "url", "port", "timeout", "tls_ca_certificates", "proxy")),
+        (_("Certification authority"), ("ca_identifier", "ca_fingerprint", "renewal_form")),
         (_("Allowance"), ("max_requests_per_minute", "max_requests_at_once")),
         (_("Older servers"), ("allow_sha1", "allow_3des", "allow_des_replies")),
     )

@@ -21,7 +21,10 @@ from devices.secrets import SecretUnreadable
 ENCRYPTED_COLUMNS: tuple[tuple[type[models.Model], tuple[str, ...]], ...] = (
     (Device, ("connector_secrets_encrypted",)),
     (ScepSettings, ("challenge_password_encrypted",)),
-    (IssuanceRequest, ("challenge_password_encrypted", "private_key_encrypted", "csr_encrypted")),
+    (
+        IssuanceRequest,
+        ("challenge_password_encrypted", "private_key_encrypted", "csr_encrypted", "signer_key_encrypted"),
+    ),
     (KeyAndCertificate, ("private_key_encrypted",)),
     (SettingsTemplate, ("challenge_password_encrypted",)),
     (Job, ("secrets_encrypted",)),
