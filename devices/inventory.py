@@ -262,6 +262,8 @@ def delete_device(actor: Actor, device: Device) -> None:
     current = (
         IssuanceRequest.objects.select_for_update().filter(device=device, completed_at__isnull=True).first()
     )
+    # and the device before the rest of what belongs to it
+    list(Device.objects.select_for_update().filter(pk=device.pk).values_list("pk"))
     under_way = current is not None and State(current.state) in UNDER_WAY_STATES
     _delete(actor, device, {"transaction_id": current.transaction_id} if current and under_way else None)
 
