@@ -19,8 +19,10 @@ from tests.devices.enrollment.conftest import clock as clock
 from tests.devices.enrollment.conftest import rings as rings
 from tests.devices.enrollment.steps import Ca, Clock, Rings
 from tests.devices.factories import CHALLENGE
+from tests.manual.mfp import Mfp
 from tests.manual.office import Office
 from tests.manual.real_ca import RealCa
+from tests.peers.mfps import Mfps, virtual_mfps
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +43,7 @@ def office(
     """An administrator with a token and signed in to the pages; nothing happens but by `work`."""
     monkeypatch.setattr(doorbell, "ring_dispatcher", lambda: True)
     monkeypatch.setattr(doorbell, "ring_jobs", lambda: True)
+    monkeypatch.setattr(doorbell, "ring_restart_dispatcher", lambda: True)
     return Office(client_of(administrator), administrator_client, clock, rings)
 
 
@@ -71,3 +74,15 @@ def responder(_authority: Authority, db: None) -> Iterator[Ca]:
     double = Responder(_authority, challenge=CHALLENGE)
     with serving(double) as url:
         yield Ca(double, url)
+
+
+@pytest.fixture(scope="session")
+def _virtual_mfps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mfps]:
+    with virtual_mfps(tmp_path_factory.mktemp("mfps")) as running:
+        yield running
+
+
+@pytest.fixture
+def mfp(_virtual_mfps: Mfps) -> Mfp:
+    """One of the demo's virtual MFPs, for the connector of a device."""
+    return Mfp(_virtual_mfps)

@@ -10,6 +10,8 @@ from django.test import Client
 from django.urls import reverse
 from rest_framework.test import APIClient
 
+from devices.delivery import dispatch as restart_dispatch
+from devices.delivery import runner as restart_runner
 from devices.jobs import run as jobs
 from tests.devices.enrollment.steps import Clock, Rings, work
 from tests.devices.factories import CHALLENGE
@@ -112,6 +114,11 @@ class Office:
         answer: list[dict[str, Any]] = self.call("get", f"devices/{device}/keys/", status=200)["results"]
         return answer
 
+    def restarts(self, device: int) -> list[dict[str, Any]]:
+        """The device's last restarts, newest first."""
+        answer: list[dict[str, Any]] = self.call("get", f"devices/{device}/restarts/", status=200)["results"]
+        return answer
+
     def audit(self, device: int) -> list[dict[str, Any]]:
         """The audit events of the device, newest first."""
         answer: list[dict[str, Any]] = self.call("get", f"audit-events/?device={device}", status=200)[
@@ -145,6 +152,13 @@ class Office:
         """The same when it is `moment`."""
         self.clock.ahead = moment - datetime.now(UTC)
         return self.work()
+
+    def work_on_restarts(self) -> int:
+        """One step of every restart that is due; how many were."""
+        lease, due = restart_dispatch.claim_due(self.clock())
+        for restart in due:
+            restart_runner.advance(restart, lease, clock=self.clock)
+        return len(due)
 
     def work_on_jobs(self) -> None:
         """Take every job that waits to its end."""

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-SERVERS = ("scepserver", "responder")
-"""The fixtures that bring a SCEP server; which of them a test takes says against what it was made."""
+COUNTERPARTS = {"scepserver": "scepserver", "responder": "responder", "mfp": "virtual MFP"}
+"""The fixtures that bring somebody to talk to; which of them a test takes says against what it was made."""
 
 Row = tuple[str, str, str]
 """R-number, test, against."""
@@ -45,9 +45,9 @@ class Table:
 
 
 def row_of(item: pytest.Function) -> Row:
-    """The R-number from the file's name, the test's name as words, the servers that it takes."""
+    """The R-number from the file's name, the test's name as words, the counterparts that it takes."""
     number = re.search(r"test_r(\d\d)_", item.path.name)
-    against = [name for name in SERVERS if name in item.fixturenames]
+    against = [name for fixture, name in COUNTERPARTS.items() if fixture in item.fixturenames]
     words = item.originalname.removeprefix("test_").replace("_", " ")
     if item.cls is not None:
         subject = re.sub(r"(?<!^)(?=[A-Z])", " ", item.cls.__name__.removeprefix("Test")).lower()
@@ -55,7 +55,7 @@ def row_of(item: pytest.Function) -> Row:
     return (
         f"R{int(number[1])}" if number else "under way",
         words,
-        ", ".join(against) or "no server is asked",
+        ", ".join(against) or "nobody is asked",
     )
 
 

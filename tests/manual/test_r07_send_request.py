@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 from django.urls import reverse
 
+from tests.conftest import member_of
+from tests.devices.conftest import client_of
 from tests.devices.factories import CHALLENGE
 from tests.fleet.dashboard.html import Document
+from tests.manual.mfp import Mfp
 from tests.manual.office import Office, log_rows
 from tests.manual.real_ca import RealCa
 
@@ -103,3 +106,56 @@ def test_one_at_a_time(office: Office, scepserver: RealCa) -> None:
 def test_without_a_server_it_says_to_choose_one(office: Office) -> None:
     refused = office.send_request(office.add_device(), status=400)
     assert refused["errors"] == {"server": ["Choose a SCEP server in the device's settings first."]}
+
+
+def test_then_restart_on_the_page(office: Office, scepserver: RealCa, mfp: Mfp) -> None:
+    device, starts = mfp.connected(office, scepserver.id), mfp.starts
+    office.form("device-request", device).submit(challenge_password=CHALLENGE)
+    office.work()
+    assert office.certificate(device)
+    assert office.restarts(device) == [], "a manual request leaves the restart to people"
+    address = reverse("device-restart", args=[device])
+    page = office.device_page(device)
+    assert address in page.posts
+    assert "Restart" in [button.text for button in page.all("button")]
+    assert office.pages.post(address).status_code == 302
+    restart = mfp.watched(office, device)
+    assert (restart["state"], restart["trigger"], restart["asked_by"]) == ("done", "manual", "administrator")
+    assert mfp.starts == starts + 1
+    assert "Restarted" in office.device_page(device).text
+
+
+def test_then_restart_over_rest(office: Office, scepserver: RealCa, mfp: Mfp) -> None:
+    device, starts = mfp.connected(office, scepserver.id), mfp.starts
+    office.send_request(device)
+    office.work()
+    assert office.certificate(device)
+    asked = office.call("post", f"devices/{device}/restarts/", status=201)
+    assert asked["state"] == "waiting"
+    refused = office.call("post", f"devices/{device}/restarts/", status=409)
+    assert refused["code"] == "restart_open"
+    assert mfp.watched(office, device)["state"] == "done"
+    assert mfp.starts == starts + 1
+
+
+def test_restart_while_the_timer_is_on(office: Office, scepserver: RealCa, mfp: Mfp) -> None:
+    device, starts = mfp.connected(office, scepserver.id), mfp.starts
+    office.timed(scepserver.id, device=device, request_start_at="2099-01-01T08:00:00Z")
+    office.call("post", f"devices/{device}/restarts/", status=201)
+    assert mfp.watched(office, device)["state"] == "done"
+    assert mfp.starts == starts + 1
+
+
+@pytest.mark.parametrize(("group", "status"), [("Operator", 201), ("Viewer", 403), ("", 403)])
+def test_who_may_restart(office: Office, mfp: Mfp, group: str, status: int) -> None:
+    device = mfp.connected(office, office.add_server("http://127.0.0.1:1/scep"))
+    assert client_of(member_of(group)).post(f"/api/v1/devices/{device}/restarts/").status_code == status
+
+
+def test_a_device_without_a_connector_is_restarted_by_hand(office: Office) -> None:
+    device = office.add_device()
+    refused = office.call("post", f"devices/{device}/restarts/", status=409)
+    assert refused["code"] == "no_connector"
+    assert "restart it by hand" in refused["detail"]
+    (button,) = [button for button in office.device_page(device).all("button") if button.text == "Restart"]
+    assert "disabled" in button.attributes
