@@ -37,8 +37,8 @@ def successful(turn: Turn, certificate: x509.Certificate, chain: Sequence[x509.C
     settings = _locked_settings(turn)
     request, now = turn.request, turn.clock()
     key = keystore.register(request, certificate, chain, now=now)
-    # as the device is now: a function may have been switched while the server was asked
-    request.device.refresh_from_db(fields=keystore.FUNCTION_FIELDS)
+    # as the device is now: a function may have been switched, or a connector chosen, while the server was asked
+    request.device.refresh_from_db(fields=[*keystore.FUNCTION_FIELDS, "connector"])
     notes = [FUNCTION_IS_OFF] if keystore.function_is_off(request.device, request.key_use) else []
     if request.auto_restart and not restarts.after_certificate(request.device, now=now):
         notes.append(RESTART_BY_HAND)

@@ -21,8 +21,12 @@ class Mfp:
 
     def connected(self, office: Office, server: int, **fields: Any) -> int:
         """The device that it is, with its connector, asking `server`."""
-        connector = {"connector": "virtual", "connector_settings": {"url": self._mfps.url(self._number)}}
-        return office.add_device(server, **connector, **fields)
+        return office.add_device(server, **self.connector, **fields)
+
+    @property
+    def connector(self) -> dict[str, Any]:
+        """What leads to it, among a device's data."""
+        return {"connector": "virtual", "connector_settings": {"url": self._mfps.url(self._number)}}
 
     @property
     def starts(self) -> int:

@@ -16,6 +16,7 @@ from django.db import connection
 from django.urls import reverse
 
 from tests.devices.enrollment.steps import Ca
+from tests.manual.mfp import Mfp
 from tests.manual.office import DAY, Office, log_rows, now, shown, when
 from tests.manual.real_ca import RealCa, certificate_text, request_text
 from tests.peers.scep_server import issued
@@ -250,6 +251,18 @@ class TestElsewhere:
         assert office.certificate(device)
         assert office.keys(device)[0]["key_use"] == "tls"
         assert "off on the device" in office.ended(device)["explanation"]
+
+    def test_a_connector_that_is_chosen_meanwhile_restarts_the_device(
+        self, office: Office, scepserver: RealCa, mfp: Mfp
+    ) -> None:
+        device, starts = office.timed(scepserver.id, auto_restart=True), mfp.starts
+        change, path = mfp.connector, f"devices/{device}/"
+        with scepserver.meanwhile(lambda: office.call("patch", path, change, status=200)):
+            office.work()
+        assert office.certificate(device)
+        assert office.ended(device)["explanation"] == "", "nobody has to restart it by hand"
+        assert mfp.watched(office, device)["state"] == "done"
+        assert mfp.starts == starts + 1
 
     def test_the_servers_address_under_suspended_timers_counts_from_the_next_step(
         self, office: Office, responder: Ca
