@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib.auth import authenticate
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import mixins, status, viewsets
@@ -187,12 +188,16 @@ class ScepSettingsView(APIView):
     def _save(self, request: Request, device_id: int) -> Response:
         settings = self._settings(device_id)
         serializer = ScepSettingsSerializer(settings, data=request.data, partial=True)
-        serializer.is_valid(raise_exception=True)
+        # a start without an offset is meant as the device's clock shows it (R9)
+        with timezone.override(settings.device.zone):
+            serializer.is_valid(raise_exception=True)
         requests.save_settings(actor_of(request), settings.device, **serializer.validated_data)
         return self._response(self._settings(device_id))
 
     def _settings(self, device_id: int) -> ScepSettings:
-        return get_object_or_404(ScepSettings.objects.select_related("device", "server"), device=device_id)
+        return get_object_or_404(
+            ScepSettings.objects.select_related("device__group", "server"), device=device_id
+        )
 
     def _response(self, settings: ScepSettings) -> Response:
         return Response(ScepSettingsSerializer(settings).data)

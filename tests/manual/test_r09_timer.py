@@ -120,3 +120,10 @@ def test_a_later_start_moves_the_request(office: Office, scepserver: RealCa) -> 
     assert office.work_at(first) == 0
     assert office.work_at(second) == 1
     assert office.certificate(device)
+
+
+def test_a_start_without_an_offset_over_rest_is_the_time_of_the_devices_group(office: Office) -> None:
+    device = in_group(office, office.add_server("http://127.0.0.1:1/scep"), "America/Sao_Paulo")
+    office.save(device, timer_enabled=True, auto_adjust=False, request_start_at="2099-01-15T08:00:00")
+    expected = datetime(2099, 1, 15, 8, 0, tzinfo=ZoneInfo("America/Sao_Paulo"))
+    assert when(office.settings(device)["next_request_at"]) == expected
