@@ -54,20 +54,26 @@ class ScepClient:
         conversation: Conversation[Result],
         *,
         before_send: Callable[[HttpRequest], None] | None = None,
+        watch: Callable[[HttpRequest | HttpReply], None] | None = None,
     ) -> Result | Failed:
         """Carry `conversation` to its result. No ScepError escapes.
 
         `before_send` is called right before a pkiMessage goes out, not for GetCACaps, GetCACert and
-        GetNextCACert; what it raises ends the run with nothing sent.
+        GetNextCACert; what it raises ends the run with nothing sent. `watch` sees every request before it goes out,
+        and every reply that came, to tell somebody who waits.
         """
         step = conversation.start()
         while isinstance(step, HttpRequest):
             if before_send is not None and step.message_type is not None:
                 before_send(step)
+            if watch is not None:
+                watch(step)
             try:
                 reply = self._send(step)
             except ScepError as error:
                 return conversation.lost(error)
+            if watch is not None:
+                watch(reply)
             step = conversation.receive(reply)
         return step
 

@@ -1,0 +1,1 @@
+"""`python -m scep`: SCEP for an administrator's hands and scripts. docs/command.md is its manual page."""
