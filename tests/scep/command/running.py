@@ -1,0 +1,123 @@
+"""`python -m scep` as real processes; every one of them is looked through for secrets."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.peers.process import stop
+from tests.scep.enrolling import CHALLENGE
+
+ROOT = Path(__file__).resolve().parent.parent.parent.parent
+COMMAND = [sys.executable, "-m", "scep"]
+ISSUED = ["ca.pem", "certificate.pem", "chain.pem", "key.pem"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The one object on stdout, beside which nothing is said."""
+        assert self.err == ""
+        members = json.loads(self.out)
+        assert isinstance(members, dict)
+        assert (members["exit_code"], members["ok"]) == (self.code, self.code == 0)
+        return members
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's, with the program on its path wherever it is started."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", **more}
+
+
+def scep(*words: str | Path, given: str = "", env: dict[str, str] | None = None, umask: int = 0o022) -> Ended:
+    """One command, to its end; `given` is its stdin. No secret and no traceback is in what it says."""
+    ended = subprocess.run(
+        [*COMMAND, *map(str, words)],
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment(**(env or {})),
+        umask=umask,
+    )
+    looked_through(ended.stdout + ended.stderr)
+    return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+
+def looked_through(said: str) -> None:
+    """Assert that it holds neither the challenge password nor a private key nor a traceback."""
+    for secret in (CHALLENGE, "PRIVATE KEY", "Traceback"):
+        assert secret not in said
+
+
+@contextlib.contextmanager
+def started(*words: str | Path) -> Iterator[subprocess.Popen[str]]:
+    """A command that runs until the block ends or it does."""
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, words)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            stop(process)  # type: ignore[arg-type]
+
+
+def openssl(*words: str | Path) -> str:
+    """What OpenSSL says, both streams."""
+    ended = subprocess.run(
+        ["openssl", *map(str, words)], capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout + ended.stderr
+
+
+def mode(path: Path) -> int:
+    """The permission bits."""
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def names(directory: Path) -> list[str]:
+    """What lies in a folder, hidden files too."""
+    return sorted(path.name for path in directory.iterdir())
+
+
+def check_issued(directory: Path) -> None:
+    """OpenSSL agrees on what an enrollment left: the files, their modes, the key's certificate, its CA."""
+    assert names(directory) == ISSUED
+    assert [mode(directory / name) & 0o077 for name in ISSUED] == [0o044, 0o044, 0o044, 0]
+    key, certificate = directory / "key.pem", directory / "certificate.pem"
+    assert openssl("pkey", "-in", key, "-pubout") == openssl("x509", "-in", certificate, "-noout", "-pubkey")
+    verified = openssl(
+        "verify", "-CAfile", directory / "ca.pem", "-untrusted", directory / "chain.pem", certificate
+    )
+    assert verified.endswith(": OK\n")
+
+
+def state_of(directory: Path) -> dict[str, Any]:
+    """The enrollment under way, which only its owner may read."""
+    path = directory / "enrollment.json"
+    assert mode(path) == 0o600
+    state = json.loads(path.read_text())
+    assert isinstance(state, dict)
+    return state
