@@ -143,6 +143,10 @@ class Folder:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         os.close(self._descriptor)
+        if self._made:
+            # made for an enrollment that left nothing
+            with contextlib.suppress(OSError):
+                self.path.rmdir()
 
     @property
     def unfinished(self) -> bool:
@@ -184,13 +188,10 @@ class Folder:
         files.write(self.path / STATE, enrollment.to_json(), private=True, overwrite=True)
 
     def discard(self) -> None:
-        """Forget the enrollment, its key included; and the folder, where it was made for it."""
+        """Forget the enrollment, its key included."""
         with files.explained(f"remove {self.path / STATE}"):
             (self.path / STATE).unlink(missing_ok=True)
             files.sync(self.path)
-        if self._made:
-            with contextlib.suppress(OSError):
-                self.path.rmdir()
 
     def finish(self, enrollment: Enrollment) -> dict[str, Path]:
         """Write key and certificates, then forget the enrollment; the paths by what lies there.

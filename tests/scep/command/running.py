@@ -41,7 +41,9 @@ class Ended:
 
 def environment(**more: str) -> dict[str, str]:
     """This process's, with the program on its path wherever it is started."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", **more}
+    # Ctrl-C in the middle of an answer leaves its socket to the end of the process
+    warnings = "error,ignore::ResourceWarning"
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": warnings, **more}
 
 
 def scep(*words: str | Path, given: str = "", env: dict[str, str] | None = None, umask: int = 0o022) -> Ended:
