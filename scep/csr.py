@@ -25,7 +25,8 @@ class CertificateParameters:
 
     `common_name` is an IP address or an FQDN of 1 to 64 characters, `key_length` 1024 to 4096 bits and only looked at
     for an RSA key; `organization` and `challenge_password` may be empty and are left out then. `alternative_names`
-    are addresses and names that stand in the subjectAltName after the common name.
+    are addresses and names that stand in the subjectAltName after the common name. `subject` is the whole subject
+    where there may be more to it than organization and common name, as in a certificate that is renewed.
     """
 
     common_name: str
@@ -35,10 +36,13 @@ class CertificateParameters:
     challenge_password: str = field(repr=False)
     key_type: KeyType = KeyType.RSA
     alternative_names: tuple[str, ...] = ()
+    subject: x509.Name | None = None
 
 
 def subject_name(parameters: CertificateParameters) -> x509.Name:
     """The subject of the request. Raises ValueError for a name that X.509 cannot hold."""
+    if parameters.subject is not None:
+        return parameters.subject
     attributes = [x509.NameAttribute(NameOID.COMMON_NAME, parameters.common_name)]
     if parameters.organization:
         attributes.insert(0, x509.NameAttribute(NameOID.ORGANIZATION_NAME, parameters.organization))

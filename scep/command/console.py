@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import TextIO
 
-from scep.command.outcome import Json, Report, Stopped
+from scep.command.outcome import Exit, Json, Report, Stopped
 from scep.conversation import HttpReply, HttpRequest
 
 PROGRAM = "python -m scep"
@@ -24,12 +24,17 @@ class Console:
         self._verbose = verbose
         self._progress = verbose or err.isatty()
         self._secrets: list[str] = []
+        self._notes: list[str] = []
         self._asked_at = 0.0
 
     def conceal(self, secret: str) -> None:
         """Show *** for `secret` from now on: a server's words may repeat what it was sent."""
         if secret:
             self._secrets.append(secret)
+
+    def note(self, text: str) -> None:
+        """Say at the end, terminal or not, what somebody should know beside the result or the error."""
+        self._notes.append(text)
 
     def step(self, text: str) -> None:
         """Say what is being done, to somebody who waits."""
@@ -48,53 +53,30 @@ class Console:
             self.step(f"  HTTP status {event.status}, {len(event.body)} bytes, {kind}, {took:.2f} s")
 
     def report(self, command: str, report: Report) -> None:
-        """The result, and notes about it."""
+        """The result, and the notes."""
         if self._json:
-            self._object(
-                {
-                    "ok": not report.code,
-                    "command": command,
-                    "exit_code": int(report.code),
-                    **report.data,
-                    "notes": list(report.notes),
-                }
-            )
+            self._object(command, report.code, report.data)
             return
         self._table(report.lines)
-        for note in report.notes:
-            self._line(self._err, f"Note: {note}")
+        self._show_notes()
 
     def stopped(self, command: str, stopped: Stopped, *, unfinished: str = "") -> None:
         """Why there is no result; `unfinished` is the folder in which an enrollment waits."""
         if self._json:
-            self._object(
-                {
-                    "ok": False,
-                    "command": command,
-                    "exit_code": int(stopped.code),
-                    "error": stopped.to_json(),
-                    "unfinished": unfinished or None,
-                }
-            )
+            members: dict[str, Json] = {"error": stopped.to_json(), "unfinished": unfinished or None}
+            self._object(command, stopped.code, members)
             return
         self._line(self._err, f"{PROGRAM}{' ' if command else ''}{command}: {stopped}")
+        self._show_notes()
         self.unfinished(unfinished)
 
-    def interrupted(self, command: str, code: int, *, unfinished: str = "") -> None:
+    def interrupted(self, command: str, *, unfinished: str = "") -> None:
         """Ctrl-C: nothing is said but what remains to be done."""
         if self._json:
-            error: dict[str, Json] = {"kind": "interrupted", "explanation": "Ctrl-C"}
-            self._object(
-                {
-                    "ok": False,
-                    "command": command,
-                    "exit_code": code,
-                    "error": error,
-                    "unfinished": unfinished or None,
-                }
-            )
-        else:
-            self.unfinished(unfinished)
+            error: Json = {"kind": "interrupted", "explanation": "Ctrl-C was pressed."}
+            self._object(command, Exit.INTERRUPTED, {"error": error, "unfinished": unfinished or None})
+            return
+        self.unfinished(unfinished)
 
     def unfinished(self, directory: str) -> None:
         """How to go on with the enrollment in that folder, where there is one."""
@@ -111,9 +93,15 @@ class Console:
         for label, value in lines:
             self._line(self._out, f"{label + ':':<{width + 1}} {value}" if label else value)
 
-    def _object(self, members: dict[str, Json]) -> None:
+    def _show_notes(self) -> None:
+        for note in self._notes:
+            self._line(self._err, f"Note: {note}")
+
+    def _object(self, command: str, code: Exit, members: dict[str, Json]) -> None:
+        head: dict[str, Json] = {"ok": code is Exit.DONE, "command": command, "exit_code": int(code)}
         # ASCII: what came from a server cannot steer a terminal
-        self._out.write(json.dumps(self._concealed(members), indent=2) + "\n")
+        shown = self._concealed({**head, **members, "notes": self._notes})
+        self._out.write(json.dumps(shown, indent=2) + "\n")
         self._out.flush()
 
     def _concealed(self, value: Json) -> Json:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from scep.profile import ServerPolicy, ServerProfile
 from scep.transaction import Transaction, new_renewal, new_transaction
 
 _CURVES = {"secp256r1": KeyType.P256, "secp384r1": KeyType.P384}
-_LENGTHS = (2048, 3072, 4096)
+_SHORTEST = 2048
 
 
 def enroll(given: argparse.Namespace, run: Run) -> Report:
@@ -57,9 +56,9 @@ def renew(given: argparse.Namespace, run: Run) -> Report:
     old_certificate, old_key = files.read_certificate(given.certificate), files.read_key(given.key)
     if old_certificate.public_key() != old_key.public_key():
         raise UsageProblem(f"{given.key} is not the key of {given.certificate}.")
-    parameters, notes = _as_before(given, old_certificate, old_key, _challenge(given, run))
+    parameters = _as_before(given, run, old_certificate, old_key)
     _check(parameters, policy)
-    report = _begin(
+    return _begin(
         given,
         run,
         policy,
@@ -73,7 +72,6 @@ def renew(given: argparse.Namespace, run: Run) -> Report:
         ),
         _kind(parameters),
     )
-    return replace(report, notes=[*notes, *report.notes])
 
 
 def poll(given: argparse.Namespace, run: Run) -> Report:
@@ -122,60 +120,59 @@ def _kind(parameters: CertificateParameters) -> str:
 
 
 def _as_before(
-    given: argparse.Namespace, old: x509.Certificate, old_key: PrivateKey, password: str
-) -> tuple[CertificateParameters, list[str]]:
+    given: argparse.Namespace, run: Run, old: x509.Certificate, old_key: PrivateKey
+) -> CertificateParameters:
     """The old certificate's subject, names and kind of key, as far as the options do not say otherwise.
 
-    Raises UsageProblem where it has no common name. The notes name what cannot be asked for again.
+    Raises UsageProblem where it has no common name. What cannot be asked for again is noted.
     """
-    notes = []
     held = {each.oid: str(each.value) for each in old.subject}
     common_name = given.common_name or held.get(x509.NameOID.COMMON_NAME)
     if not common_name:
         raise UsageProblem("The old certificate has no common name; give one with --common-name.")
-    organization = held.get(x509.NameOID.ORGANIZATION_NAME, "")
-    if left := [
-        each.rfc4514_attribute_name
-        for each in old.subject
-        if each.oid not in (x509.NameOID.COMMON_NAME, x509.NameOID.ORGANIZATION_NAME)
-    ]:
-        notes.append(f"The old subject's {', '.join(left)} is not asked for again: only O and CN are.")
+    changed = given.common_name is not None or given.organization is not None
+    if changed and set(held) - {x509.NameOID.COMMON_NAME, x509.NameOID.ORGANIZATION_NAME}:
+        run.console.note(
+            f"The old subject is {old.subject.rfc4514_string()}; with --common-name or --organization only O and CN "
+            "are asked for."
+        )
     names, other = _alternative_names(old)
     if other:
-        notes.append(
-            f"{other} of the old alternative names are not asked for again: only addresses and DNS names are."
+        run.console.note(
+            f"Alternative names of the old certificate that are not asked for again: {', '.join(other)}."
         )
     if isinstance(old_key, RSAPrivateKey):
-        key_type, key_length = KeyType.RSA, max(old_key.key_size, _LENGTHS[0])
+        key_type, key_length = KeyType.RSA, max(old_key.key_size, _SHORTEST)
     else:
         # any other curve gives way to the usual one
-        key_type, key_length = _CURVES.get(old_key.curve.name, KeyType.P256), _LENGTHS[0]
-    parameters = CertificateParameters(
+        key_type, key_length = _CURVES.get(old_key.curve.name, KeyType.P256), _SHORTEST
+    organization = held.get(x509.NameOID.ORGANIZATION_NAME, "")
+    return CertificateParameters(
         common_name=common_name,
         organization=organization if given.organization is None else given.organization,
         key_length=given.key_length or key_length,
         signature_algorithm=given.digest,
-        challenge_password=password,
+        challenge_password=_challenge(given, run),
         key_type=given.key_type or key_type,
         alternative_names=tuple(given.san) or names,
+        subject=None if changed else old.subject,
     )
-    return parameters, notes
 
 
-def _alternative_names(certificate: x509.Certificate) -> tuple[tuple[str, ...], int]:
-    """The addresses and DNS names, and how many others there are."""
+def _alternative_names(certificate: x509.Certificate) -> tuple[tuple[str, ...], list[str]]:
+    """The addresses and DNS names, and the others as text."""
     try:
         held = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (ValueError, x509.ExtensionNotFound):
-        return (), 0
+        return (), []
     names: list[str] = []
+    other: list[str] = []
     for each in held:
-        match each:
-            case x509.DNSName():
-                names.append(each.value)
-            case x509.IPAddress() if isinstance(each.value, ipaddress.IPv4Address | ipaddress.IPv6Address):
-                names.append(str(each.value))
-    return tuple(names), len(list(held)) - len(names)
+        if isinstance(each, x509.DNSName | x509.IPAddress):
+            names.append(str(each.value))
+        else:
+            other.append(str(each.value))
+    return tuple(names), other
 
 
 def _begin(
@@ -294,14 +291,13 @@ class _Carrier:
             "files": {**written},
             "certificate": showing.certificate_json(certificate),
         }
-        notes = []
         if not self.enrollment.policy.ca_fingerprint:
             anchor = self.enrollment.ca_certificates[0]
-            notes.append(
+            self.run.console.note(
                 f"No --fingerprint was given, so the CA was believed as it came. Its SHA-256 fingerprint is "
                 f"{showing.sha256(anchor)}."
             )
-        return Report(lines, data, notes)
+        return Report(lines, data)
 
     def _pending(self) -> Report:
         transaction_id, directory = self.enrollment.transaction.transaction_id, str(self.folder.path)

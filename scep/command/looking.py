@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import secrets
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -43,9 +42,8 @@ def caps(given: argparse.Namespace, run: Run) -> Report:
     found = client.run(GetCaCaps(policy=ServerPolicy(ca_identifier=given.ca_identifier)), watch=watch)
     if isinstance(found, Failed):
         raise ServerFailure(found.error)
-    notes = []
     if not found.keywords:
-        notes.append(
+        run.console.note(
             f"The answer (HTTP status {status}) names no capability, which means the legacy defaults. `ca` shows "
             "whether this is a SCEP server at all."
         )
@@ -65,7 +63,7 @@ def caps(given: argparse.Namespace, run: Run) -> Report:
         "cipher": cipher,
         "digest": digest,
     }
-    return Report(lines, data, notes)
+    return Report(lines, data)
 
 
 def _chosen(choose: Callable[[], str], otherwise: str) -> str:
@@ -78,13 +76,13 @@ def _chosen(choose: Callable[[], str], otherwise: str) -> str:
 def ca(given: argparse.Namespace, run: Run) -> Report:
     """The CA's certificates."""
     profile = _carry(given, run, GetCaCert(policy=_policy(given)))
-    return _authorities(given, profile.ca_certificates, [] if given.fingerprint else [_NOT_PINNED])
+    return _authorities(given, run, profile.ca_certificates)
 
 
 def next_ca(given: argparse.Namespace, run: Run) -> Report:
     """The certificates of the CA that takes over."""
     found = _carry(given, run, GetNextCaCert(policy=_policy(given)))
-    return _authorities(given, found.ca_certificates, [] if given.fingerprint else [_NOT_PINNED])
+    return _authorities(given, run, found.ca_certificates)
 
 
 def cert(given: argparse.Namespace, run: Run) -> Report:
@@ -115,18 +113,18 @@ def crl(given: argparse.Namespace, run: Run) -> Report:
         "revoked": revoked,
         "file": None,
     }
+    if following is not None and following <= run.now():
+        run.console.note(
+            f"This CRL should have been replaced by {showing.moment(following)}. Look after the CA."
+        )
     encoding = Encoding.DER if given.der else Encoding.PEM
-    report = Report(lines, data, _age(following, run.now()))
+    report = Report(lines, data)
     return _written(given, found.public_bytes(encoding), report, overwrite=True)
 
 
-def _age(next_update: datetime | None, now: datetime) -> list[str]:
-    if next_update is None or now < next_update:
-        return []
-    return [f"This CRL should have been replaced by {showing.moment(next_update)}. Look after the CA."]
-
-
-def _authorities(given: argparse.Namespace, found: tuple[x509.Certificate, ...], notes: list[str]) -> Report:
+def _authorities(given: argparse.Namespace, run: Run, found: tuple[x509.Certificate, ...]) -> Report:
+    if not given.fingerprint:
+        run.console.note(_NOT_PINNED)
     lines: list[tuple[str, str]] = []
     certificates: list[Json] = []
     for each in found:
@@ -135,7 +133,7 @@ def _authorities(given: argparse.Namespace, found: tuple[x509.Certificate, ...],
             lines.append(("", ""))
         lines += [("role", role), *showing.certificate_lines(each)]
         certificates.append({"role": role, **showing.certificate_json(each)})
-    report = Report(lines, {"certificates": certificates, "file": None}, notes)
+    report = Report(lines, {"certificates": certificates, "file": None})
     return _written(given, files.certificates_pem(found), report)
 
 
@@ -145,7 +143,7 @@ def _written(given: argparse.Namespace, content: bytes, report: Report, *, overw
     if out is None:
         return report
     files.write(out, content, overwrite=overwrite or given.force)
-    return Report([*report.lines, ("file", str(out))], {**report.data, "file": str(out)}, report.notes)
+    return Report([*report.lines, ("file", str(out))], {**report.data, "file": str(out)})
 
 
 def _policy(given: argparse.Namespace) -> ServerPolicy:

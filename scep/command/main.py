@@ -35,7 +35,7 @@ def main(words: Sequence[str]) -> int:
         console.stopped(command, stopped, unfinished=run.unfinished)
         return stopped.code
     except KeyboardInterrupt:
-        console.interrupted(command, Exit.INTERRUPTED, unfinished=run.unfinished)
+        console.interrupted(command, unfinished=run.unfinished)
         return Exit.INTERRUPTED
     except BrokenPipeError:
         # whoever read our output has had enough; Python must not try to flush the rest of it

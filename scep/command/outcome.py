@@ -72,8 +72,6 @@ class Report:
 
     lines: Sequence[tuple[str, str]]
     data: dict[str, Json]
-    notes: Sequence[str] = ()
-    """What somebody should know beside the result; shown on stderr, terminal or not."""
     code: Exit = Exit.DONE
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pty
+import select
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +62,42 @@ def scep(*words: str | Path, given: str = "", env: dict[str, str] | None = None,
     )
     looked_through(ended.stdout + ended.stderr)
     return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+
+_ON_THE_TERMINAL = """
+import os, sys
+terminal = os.open(sys.argv[1], os.O_RDWR)
+for stream in (0, 1, 2):
+    os.dup2(terminal, stream)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""Who leads a session, and opens a terminal, has it for its own."""
+
+
+def at_terminal(*words: str | Path, ask: str = "", answer: str = "") -> tuple[int, str]:
+    """One command whose streams are a terminal of its own: exit code, and all that stands on it.
+
+    `answer` is typed when `ask` stands there.
+    """
+    master, slave = pty.openpty()
+    command = [sys.executable, "-c", _ON_THE_TERMINAL, os.ttyname(slave), *COMMAND, *map(str, words)]
+    process = subprocess.Popen(command, start_new_session=True, env=environment(COLUMNS="100"))
+    said, deadline = b"", time.monotonic() + 60
+    try:
+        while process.poll() is None or select.select([master], [], [], 0)[0]:
+            assert time.monotonic() < deadline, said
+            if select.select([master], [], [], 0.05)[0]:
+                said += os.read(master, 65536)
+            if ask and ask.encode() in said:
+                ask = ""
+                os.write(master, f"{answer}\n".encode())
+    finally:
+        stop(process)
+        os.close(master)
+        os.close(slave)
+    text = said.decode().replace("\r\n", "\n")
+    looked_through(text)
+    return process.returncode, text
 
 
 def looked_through(said: str) -> None:
