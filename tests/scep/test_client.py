@@ -16,7 +16,7 @@ from scep.ber import MAX_SIZE
 from scep.client import ScepClient
 from scep.csr import CertificateParameters, SignatureAlgorithm
 from scep.errors import ConnectionFailed, HttpStatusError, NotScep
-from scep.exchange import Exchange, Failed, HttpRequest, Issued, Outcome, ServerPolicy, Step
+from scep.exchange import Exchange, Failed, HttpReply, HttpRequest, Issued, Outcome, ServerPolicy, Step
 from scep.responder import Behavior, Responder
 from scep.server import serving
 from scep.transaction import Transaction, new_transaction
@@ -241,6 +241,21 @@ class TestSending:
             ScepClient(url, timeout=5).run(exchange, before_send=stop)
         assert [request.message_type for request in seen] == ["PKCSReq"]
         assert responder.messages == []
+
+    def test_who_watches_sees_every_request_and_reply(
+        self, transaction: Transaction, authority: Authority
+    ) -> None:
+        seen: list[str | int] = []
+
+        def watch(event: HttpRequest | HttpReply) -> None:
+            seen.append(event.operation if isinstance(event, HttpRequest) else event.status)
+
+        responder = Responder(authority, behavior=Behavior(drop=True))
+        exchange = Exchange(transaction, Step.REQUEST, now=NOW, policy=ServerPolicy())
+        with serving(responder) as url:
+            outcome = ScepClient(url, timeout=5).run(exchange, watch=watch)
+        assert isinstance(error_of(outcome), ConnectionFailed)
+        assert seen == ["GetCACaps", 200, "GetCACert", 200, "PKIOperation"], "no reply came to the last"
 
     def test_each_thread_has_its_session(self) -> None:
         sessions = [thread_session(), thread_session()]
