@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import time
 from collections.abc import Sequence
@@ -12,6 +13,13 @@ from scep.command.outcome import Exit, Json, Report, Stopped
 from scep.conversation import HttpReply, HttpRequest
 
 PROGRAM = "python -m scep"
+
+
+def silence(stream: TextIO) -> None:
+    """Send what is still to be written nowhere: Python would try to at its end, and complain."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 class Console:
@@ -101,8 +109,12 @@ class Console:
         head: dict[str, Json] = {"ok": code is Exit.DONE, "command": command, "exit_code": int(code)}
         # ASCII: what came from a server cannot steer a terminal
         shown = self._concealed({**head, **members, "notes": self._notes})
-        self._out.write(json.dumps(shown, indent=2) + "\n")
-        self._out.flush()
+        try:
+            self._out.write(json.dumps(shown, indent=2) + "\n")
+            self._out.flush()
+        except BrokenPipeError:
+            silence(self._out)
+            raise
 
     def _concealed(self, value: Json) -> Json:
         match value:
@@ -119,5 +131,11 @@ class Console:
     def _line(self, stream: TextIO, text: str) -> None:
         """One line in which nothing steers the terminal: names come from servers and certificates."""
         shown = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
-        stream.write(f"{self._concealed(shown)}\n")
-        stream.flush()
+        try:
+            stream.write(f"{self._concealed(shown)}\n")
+            stream.flush()
+        except BrokenPipeError:
+            # an enrollment does not end because nobody looks on any more; a result that nobody gets does
+            silence(stream)
+            if stream is self._out:
+                raise

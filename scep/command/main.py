@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -38,8 +37,6 @@ def main(words: Sequence[str]) -> int:
         console.interrupted(command, unfinished=run.unfinished)
         return Exit.INTERRUPTED
     except BrokenPipeError:
-        # whoever read our output has had enough; Python must not try to flush the rest of it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.BROKEN_PIPE
 
 

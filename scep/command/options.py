@@ -295,6 +295,8 @@ def server(options: argparse.Namespace, before: Server | None = None) -> Server:
 def challenge(options: argparse.Namespace) -> str:
     """The challenge password, "" where none is to be sent. Raises FileProblem and UsageProblem."""
     if options.challenge_file == "-":
+        if sys.stdin.isatty():
+            raise UsageProblem("What is typed into stdin shows on the terminal; give --challenge-prompt.")
         return _line_of(sys.stdin.buffer.read(10_000), "stdin")
     if options.challenge_file:
         return _line_of(read(Path(options.challenge_file)), options.challenge_file)

@@ -61,6 +61,7 @@ OPTION_OF: dict[str, str] = {
     "setting of this SCEP server chooses another one": "--form",
     "Choose another form of renewal": "--form",
     "Put them into its URL": "--proxy-file",
+    "which authorities are trusted": "--ca-bundle",
     "check its new fingerprint": "--fingerprint",
 }
 """What the errors of `scep` call a setting, and the option that it is here."""

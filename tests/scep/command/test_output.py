@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -19,10 +20,12 @@ from scep.behavior import Behavior
 from scep.command.outcome import EXIT_OF, OPTION_OF, Exit
 from scep.errors import ScepError
 from scep.responder import Responder
+from scep.server import serving
 from scep.transaction import RenewalForm
 from tests.peers.process import free_port
 from tests.scep.command.running import COMMAND, at_terminal, check_issued, environment, scep
 from tests.scep.enrolling import CHALLENGE
+from tests.scep.ways import server_context
 
 NAME = ("--common-name", "mfp.example.com")
 
@@ -113,18 +116,37 @@ def test_a_prompt_without_a_terminal_is_refused(url: str, out: Path) -> None:
     assert "--challenge-prompt needs a terminal" in ended.stderr
 
 
-def test_whoever_reads_no_further_is_no_error(url: str) -> None:
+def test_a_password_is_not_read_from_a_stdin_that_shows_it(url: str, out: Path) -> None:
+    code, shown = at_terminal("enroll", url, *NAME, "--challenge-file", "-", "--out", out)
+    assert (code, "give --challenge-prompt" in shown) == (2, True)
+
+
+def test_an_enrollment_does_not_end_because_nobody_looks_on(url: str, challenge: Path, out: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    words = ["enroll", url, *NAME, "--challenge-file", str(challenge), "--out", str(out), "-v"]
     ended = subprocess.run(
-        ["bash", "-c", 'set -o pipefail; "$@" | true', "-", *COMMAND, "ca", url],
-        capture_output=True,
+        [*COMMAND, *words], stdout=subprocess.PIPE, stderr=writing, timeout=60, env=environment()
+    )
+    os.close(writing)
+    assert ended.returncode == 0
+    check_issued(out)
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_a_result_that_nobody_reads_has_its_exit_code(url: str, words: tuple[str, ...]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run(
+        [*COMMAND, "caps", url, *words],
+        stdout=writing,
+        stderr=subprocess.PIPE,
         text=True,
         timeout=60,
         env=environment(),
     )
-    # what was written before `true` ended is lost without a word; nothing else may be said
-    assert ended.returncode in (0, Exit.BROKEN_PIPE)
-    assert "Traceback" not in ended.stderr
-    assert "Exception" not in ended.stderr
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (Exit.BROKEN_PIPE, "")
 
 
 def test_a_name_that_the_terminal_cannot_show(url: str, out: Path) -> None:
@@ -182,8 +204,29 @@ def test_a_proxy_that_wants_a_password() -> None:
     assert (error["kind"], error["options"]) == ("http_status_error", ["--proxy-file"])
 
 
+def test_an_https_server_that_a_private_ca_vouches_for(
+    responder: Responder, authority: Authority, challenge: Path, tmp_path: Path, out: Path
+) -> None:
+    words = (
+        "enroll",
+        "--common-name",
+        "mfp.example.com",
+        "--challenge-file",
+        challenge,
+        "--out",
+        out,
+        "--json",
+    )
+    with serving(responder, tls=server_context(tmp_path, authority, "127.0.0.1")) as url:
+        members = scep(*words, url).json
+        assert (members["exit_code"], members["error"]["options"]) == (5, ["--ca-bundle"])
+        assert scep(*words, url, "--ca-bundle", tmp_path / "ca.pem").json["status"] == "issued"
+        members = scep(*words, url, "--ca-bundle", challenge).json
+        assert (members["exit_code"], members["error"]["kind"]) == (9, "local_file")
+
+
 def test_every_option_that_is_named_was_seen_above() -> None:
-    seen = {option for _, option, _ in MET.values()} | {"--form", "--proxy-file"}
+    seen = {option for _, option, _ in MET.values()} | {"--form", "--proxy-file", "--ca-bundle"}
     assert set(OPTION_OF.values()) == seen
 
 
