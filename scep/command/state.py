@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from scep.command import files
@@ -100,7 +101,7 @@ class Enrollment:
                 _decoded(members["issued"]),
                 _decoded(members["ca_certificates"]),
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, UnsupportedAlgorithm) as error:
             raise ValueError("a member is missing or of the wrong kind") from error
 
 

@@ -329,6 +329,22 @@ def test_every_member_of_the_state_is_needed_and_restored(
             Enrollment.from_json(json.dumps(members).encode())
 
 
+def test_a_key_of_a_kind_that_nobody_knows(
+    url: str, responder: Responder, challenge: Path, out: Path
+) -> None:
+    responder.behavior = Behavior(pending=1)
+    assert scep("enroll", url, *NAME, "--challenge-file", challenge, "--out", out).code == 3
+    state = state_of(out)
+    stored = base64.b64decode(state["transaction"]["private_key"])
+    rsa_encryption = bytes.fromhex("2a864886f70d010101")
+    assert rsa_encryption in stored
+    altered = stored.replace(rsa_encryption, rsa_encryption[:-1] + b"\x7f")
+    state["transaction"]["private_key"] = base64.b64encode(altered).decode()
+    (out / "enrollment.json").write_text(json.dumps(state))
+    ended = scep("poll", out)
+    assert (ended.code, "cannot be read" in ended.err) == (9, True)
+
+
 def test_a_folder_that_is_none(tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / "missing"):
         ended = scep("poll", place)
