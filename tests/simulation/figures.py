@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from tests.simulation.records import Began, Deleted, Done, Final, Line, Lost, Message, Saved
 from tests.simulation.simulation import Simulation
@@ -61,6 +61,13 @@ def _polls(simulation: Simulation) -> int:
 
 
 def _latest(simulation: Simulation) -> timedelta:
-    """How long after its time a request was begun, at most."""
-    started = (r for r in simulation.log if isinstance(r, Line) and r.started_at is not None)
-    return max((r.started_at - r.request_at for r in started if r.started_at), default=timedelta())
+    """How long after its time, or after a change that made it due, a request was begun, at most."""
+    saved: dict[str, datetime] = {}
+    latest = timedelta()
+    for record in simulation.log:
+        if isinstance(record, Saved):
+            saved[record.device] = record.at
+        elif isinstance(record, Line) and record.status == "processing" and record.started_at is not None:
+            since = max(record.request_at, saved.get(record.device, record.request_at))
+            latest = max(latest, record.started_at - since)
+    return latest

@@ -140,6 +140,21 @@ def test_a_log_with_nothing_wrong() -> None:
     assert walk(GOOD) == []
 
 
+def test_a_shorter_interval_that_is_over_already_is_not_late() -> None:
+    saved_at, due_at = after(62) + timedelta(days=20), after(62) + timedelta(days=10)
+    log = [
+        *GOOD[:-2],
+        Saved(saved_at, DEVICE, replace(SETTINGS, interval_days=10), 123),
+        replace(NEXT, at=saved_at, request_at=due_at, due_at=due_at),
+        seen(saved_at, 1, 2, shown=due_at),
+        Began(saved_at + timedelta(seconds=2), DEVICE, 2),
+        Audited(after(62), DEVICE, "successful", "t", ""),
+    ]
+    assert walk(log) == []
+    log[-2] = Began(saved_at + timedelta(hours=3), DEVICE, 2)
+    assert [breach.rule for breach in walk(log)] == ["in time"]
+
+
 def test_the_walk_knows_nothing_of_the_product() -> None:
     names = ["walk", "walk_state", "walk_servers", "walk_certificates", "expectations", "records"]
     for name in names:

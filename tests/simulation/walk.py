@@ -119,7 +119,7 @@ class _Walk:
                 self._breach("R10", saved.device, 0, f"the offset {saved.offset} is not {low} to {high} s")
         elif saved.offset != device.offset:
             self._breach("R10", saved.device, 0, f"drawn again: {device.offset}, then {saved.offset} s")
-        device.settings, device.offset = after, saved.offset
+        device.settings, device.offset, device.saved_at = after, saved.offset, saved.at
         waits = device.lines.get(device.newest)
         under_way = waits is not None and waits.status == "processing"
         if waits is not None and waits.status == "to_be_processed":
@@ -160,7 +160,9 @@ class _Walk:
         if began.at < request.due_at:
             rule = "R9" if line.status == "to_be_processed" else "R11"
             self._breach(rule, name, sequence, f"taken up before {request.due_at:%Y-%m-%d %H:%M:%S.%f}")
-        if began.at - request.due_at > LATEST and not request.interrupted:
+        # a shorter interval may be over already when it is entered: then the request goes out at once
+        since = max(request.due_at, device.saved_at or request.due_at)
+        if began.at - since > LATEST and not request.interrupted:
             self._breach("in time", name, sequence, f"due since {request.due_at:%Y-%m-%d %H:%M:%S}")
         request.messages, request.done = [], None
 

@@ -51,6 +51,8 @@ class DeviceState:
     """What is known of a device."""
 
     settings: Settings | None = None
+    saved_at: datetime | None = None
+    """When an administrator saved them last."""
     offset: int | None = None
     lines: dict[int, Line] = field(default_factory=dict)
     newest: int = 0
