@@ -231,7 +231,9 @@ class Wire(BaseAdapter):
             return f"http {response.status}"
         if seen is None:
             return "ok"
-        return "forged" if self._step.fault is Fault.FORGED else seen.outcome
+        # a refusal is never forged: the responder signs it for whom it refuses
+        forged = self._step.fault is Fault.FORGED and not seen.outcome.startswith("failure")
+        return "forged" if forged else seen.outcome
 
     def _note(self, sent_at: datetime, ca: Ca, kind: str, answer: str, transaction: str = "") -> None:
         step = self._step
