@@ -79,12 +79,13 @@ test: $(VENV)/.development assets messages ## run every test: on PostgreSQL, the
 	$(BIN)/python -m pytest
 	FLEETSEAL_TEST_DATABASE=sqlite $(BIN)/python -m pytest -m "not browser" tests/devices tests/fleet $(NOT_TWICE)
 
-check: $(VENV)/.development messages ## ruff, mypy, import contracts, migrations, deployment settings, translations
+check: $(VENV)/.development messages ## ruff, mypy, import contracts, OpenAPI, migrations, deployment settings, translations
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/check_translations.py
+	FLEETSEAL_DATA_DIR=build/check $(BIN)/python manage.py spectacular --validate --fail-on-warn --file build/openapi.yml
 	FLEETSEAL_DATA_DIR=build/check $(BIN)/python manage.py makemigrations --check --dry-run
 	FLEETSEAL_DATA_DIR=build/check FLEETSEAL_HTTPS=true FLEETSEAL_ALLOWED_HOSTS=fleetseal.example.com \
 	  $(BIN)/python manage.py check --deploy --fail-level WARNING

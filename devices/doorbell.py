@@ -20,6 +20,8 @@ _JOBS = "devices.tasks.claim_due_jobs"
 _ADVANCE_JOB = "devices.tasks.advance_job"
 _RESTARTS = "devices.tasks.dispatch_restarts"
 _ADVANCE_RESTARTS = "devices.tasks.advance_restarts"
+_WEBHOOKS = "devices.tasks.claim_due_webhooks"
+_DELIVER = "devices.tasks.deliver_webhook"
 
 
 def ring_dispatcher() -> bool:
@@ -53,6 +55,16 @@ def ring_restart_dispatcher() -> bool:
 def ring_restart_workers(lease: UUID, restart_ids: Sequence[int]) -> bool:
     """Have a worker take one step for each of the restarts claimed under `lease`; False as with `ring_workers`."""
     return _ring(_ADVANCE_RESTARTS, [str(lease), list(restart_ids)])
+
+
+def ring_webhooks() -> bool:
+    """Have somebody look for events to send now instead of at the next tick."""
+    return _ring(_WEBHOOKS, [])
+
+
+def ring_webhook(webhook_id: int, lease: UUID) -> bool:
+    """Have a worker send what was claimed under `lease`; False when the broker cannot be reached."""
+    return _ring(_DELIVER, [webhook_id, str(lease)])
 
 
 def _ring(task: str, args: list[object]) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import django_filters
 from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext_lazy as _
+from django_filters.fields import IsoDateTimeField
 
 from devices.models import AuditEvent, Device, DeviceGroup, ScepServer
 from devices.models.choices import StatusChoices
@@ -35,6 +37,24 @@ def device_queryset() -> QuerySet[Device]:
     return Device.objects.select_related("group", "scep_settings__server")
 
 
+class MomentField(IsoDateTimeField):
+    """A moment in UTC: PostgreSQL knows no offset of more than 15:59 hours, as ISO 8601 does."""
+
+    def clean(self, value: Any) -> datetime | None:
+        """The moment. Raises ValidationError, also for one that UTC cannot say."""
+        moment: datetime | None = super().clean(value)
+        try:
+            return None if moment is None else moment.astimezone(UTC)
+        except OverflowError:
+            raise ValidationError(self.error_messages["invalid"], code="invalid") from None
+
+
+class MomentFilter(django_filters.IsoDateTimeFilter):
+    """Date and time, with or without an offset."""
+
+    field_class = MomentField
+
+
 class DeviceFilter(django_filters.FilterSet):
     """Narrows devices down. Values that make no sense are refused with the field named."""
 
@@ -52,7 +72,7 @@ class DeviceFilter(django_filters.FilterSet):
     timer_enabled = django_filters.BooleanFilter(
         field_name="scep_settings__timer_enabled", label=_("Timer is on")
     )
-    expires_before = django_filters.IsoDateTimeFilter(
+    expires_before = MomentFilter(
         field_name="expires_at", lookup_expr="lt", label=_("Certificate expires before")
     )
 
@@ -97,8 +117,8 @@ class AuditEventFilter(django_filters.FilterSet):
     action = django_filters.CharFilter(field_name="action", lookup_expr="startswith", label=_("Action"))
     what = django_filters.CharFilter(field_name="target_name", lookup_expr="icontains", label=_("What"))
     source = django_filters.ChoiceFilter(choices=AuditEvent.Source.choices, label=_("From"))
-    since = django_filters.IsoDateTimeFilter(field_name="at", lookup_expr="gte", label=_("Since"))
-    until = django_filters.IsoDateTimeFilter(field_name="at", lookup_expr="lt", label=_("Until"))
+    since = MomentFilter(field_name="at", lookup_expr="gte", label=_("Since"))
+    until = MomentFilter(field_name="at", lookup_expr="lt", label=_("Until"))
 
     class Meta:
         model = AuditEvent

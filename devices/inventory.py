@@ -249,6 +249,18 @@ def update_device(actor: Actor, device: Device, **fields: Any) -> Device:
     return device
 
 
+def lock_device(device: Device) -> IssuanceRequest | None:
+    """Hold the device until the caller's transaction ends; returns its open request, held too."""
+    # settings before requests, as everybody locks them: who is just ending the request waits, and finds it gone
+    list(ScepSettings.objects.select_for_update().filter(device=device))
+    current = (
+        IssuanceRequest.objects.select_for_update().filter(device=device, completed_at__isnull=True).first()
+    )
+    # and the device before the rest of what belongs to it
+    list(Device.objects.select_for_update().filter(pk=device.pk).values_list("pk"))
+    return current
+
+
 @transaction.atomic
 def delete_device(actor: Actor, device: Device) -> None:
     """Remove the device with its settings, its log and its keys; the audit trail stays.
@@ -257,13 +269,7 @@ def delete_device(actor: Actor, device: Device) -> None:
     SCEP server may issue the certificate all the same.
     """
     _require(actor, "delete", device)
-    # settings before requests, as everybody locks them: who is just ending the request waits, and finds it gone
-    list(ScepSettings.objects.select_for_update().filter(device=device))
-    current = (
-        IssuanceRequest.objects.select_for_update().filter(device=device, completed_at__isnull=True).first()
-    )
-    # and the device before the rest of what belongs to it
-    list(Device.objects.select_for_update().filter(pk=device.pk).values_list("pk"))
+    current = lock_device(device)
     under_way = current is not None and State(current.state) in UNDER_WAY_STATES
     _delete(actor, device, {"transaction_id": current.transaction_id} if current and under_way else None)
 

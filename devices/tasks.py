@@ -7,10 +7,12 @@ import uuid
 from celery import shared_task
 from django.utils import timezone
 
+from devices import idempotency
 from devices.delivery import dispatch as delivery_dispatch
 from devices.delivery import runner as delivery_runner
 from devices.enrollment import dispatch, runner
 from devices.jobs import run as jobs
+from devices.webhooks import deliver, expiring
 
 
 @shared_task(name="devices.tasks.dispatch_due")
@@ -53,3 +55,29 @@ def advance_restarts(lease: str, restart_ids: list[int]) -> None:
     for restart_id in restart_ids:
         delivery_runner.advance(restart_id, token)
     delivery_dispatch.dispatch_due(timezone.now())
+
+
+@shared_task(name="devices.tasks.claim_due_webhooks")
+def claim_due_webhooks() -> None:
+    """Look for events to send; beat calls it every few seconds."""
+    deliver.ring_for_due(timezone.now())
+
+
+@shared_task(name="devices.tasks.deliver_webhook")
+def deliver_webhook(webhook_id: int, lease: str) -> None:
+    """Send what was claimed under `lease` for one turn."""
+    deliver.deliver(webhook_id, uuid.UUID(lease))
+
+
+@shared_task(name="devices.tasks.announce_expiring")
+def announce_expiring() -> None:
+    """Tell webhooks of certificates that will expire; beat calls it every few minutes."""
+    expiring.announce_expiring(timezone.now())
+
+
+@shared_task(name="devices.tasks.clean_up")
+def clean_up() -> None:
+    """Remove what is kept for a time only; beat calls it every hour."""
+    now = timezone.now()
+    idempotency.forget(now)
+    deliver.forget(now)

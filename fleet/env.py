@@ -47,6 +47,8 @@ class Environment:
     """Seconds between two looks for due requests."""
     lease_seconds: int
     """How long a claimed request may wait in the queue before it is claimed anew."""
+    api_rate: tuple[int, int] | None
+    """Calls to REST that a token may make, and within how many seconds; None: as many as it likes."""
 
 
 def kept_secret(path: Path, draw: Callable[[], str]) -> str:
@@ -95,6 +97,21 @@ def _database(env: FileAwareEnv, data_dir: Path) -> dict[str, Any]:
     if not database["ENGINE"].endswith("postgresql"):
         raise ImproperlyConfigured("DATABASE_URL: expected postgresql://... or sqlite:///...")
     return {**database, "CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
+
+
+_PERIODS = {"s": 1, "min": 60, "h": 3600}
+
+
+def _rate(text: str) -> tuple[int, int] | None:
+    """Calls and seconds of a rate like `6000/min`; None for `off`."""
+    count, _slash, period = text.strip().partition("/")
+    if text.strip() == "off":
+        return None
+    if not (count.isascii() and count.isdigit() and int(count) > 0) or period not in _PERIODS:
+        raise ImproperlyConfigured(
+            f"FLEETSEAL_API_RATE: expected a number of calls and s, min or h, like 6000/min, or off; not {text!r}"
+        )
+    return int(count), _PERIODS[period]
 
 
 def _make_folder(data_dir: Path) -> None:
@@ -146,6 +163,7 @@ def read() -> Environment:
             log_format=env.str("FLEETSEAL_LOG_FORMAT", "auto"),
             tick_seconds=env.float("FLEETSEAL_TICK_SECONDS", 2.0),
             lease_seconds=env.int("FLEETSEAL_LEASE_SECONDS", 60),
+            api_rate=_rate(env.str("FLEETSEAL_API_RATE", "6000/min")),
         )
     except ValueError as error:  # EnvError is one; an unreadable NAME_FILE is a plain one
         raise ImproperlyConfigured(str(error)) from None

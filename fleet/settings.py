@@ -31,7 +31,6 @@ INSTALLED_APPS = [
     "django_filters",
     "django_htmx",
     "rest_framework",
-    "rest_framework.authtoken",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "devices.apps.DevicesConfig",
@@ -44,6 +43,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "fleet.logging.RequestIdMiddleware",
+    "devices.api.problems.ProblemMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -55,6 +55,8 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "fleet.security.ContentSecurityPolicyMiddleware",
+    "devices.api.conditional.ETagMiddleware",
+    "devices.api.idempotency.IdempotencyMiddleware",
 ]
 
 ROOT_URLCONF = "fleet.urls"
@@ -114,7 +116,7 @@ X_FRAME_OPTIONS = "DENY"
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "rest_framework.authentication.TokenAuthentication",
+        "devices.api.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["devices.api.permissions.MayChange"],
@@ -122,10 +124,11 @@ REST_FRAMEWORK = {
         "django_filters.rest_framework.DjangoFilterBackend",
     ],
     "DEFAULT_PAGINATION_CLASS": "devices.api.pagination.Pagination",
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_RENDERER_CLASSES": ["devices.api.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["devices.api.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "devices.api.schema.Schema",
     "EXCEPTION_HANDLER": "devices.api.errors.handle",
+    "DEFAULT_THROTTLE_CLASSES": ["devices.api.throttling.TokenRateThrottle"],
     # the sign-in is the one thing that a stranger may try
     "DEFAULT_THROTTLE_RATES": {"sign-in": "30/min"},
     # fleet.security.ClientAddressMiddleware has settled who the client is; a header does not say it again
@@ -139,8 +142,43 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.IsAuthenticated"],
     "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "devices.api.schema.describe_alike",
+    ],
+    "TAGS": [
+        {"name": "auth", "description": "Tokens: for a password, and your own."},
+        {"name": "overview", "description": "The fleet at a glance."},
+        {
+            "name": "devices",
+            "description": "Devices, their SCEP settings, status log, keys and certificates.",
+        },
+        {"name": "device-groups", "description": "Time zones and maintenance windows; spreading a group."},
+        {"name": "scep-servers", "description": "Communication settings and allowances."},
+        {"name": "settings-templates", "description": "Named sets of settings for many devices."},
+        {"name": "jobs", "description": "One action over many devices."},
+        {"name": "forecast", "description": "The load that SCEP servers have to expect."},
+        {"name": "webhooks", "description": "Other systems that are told what happens."},
+        {"name": "audit-events", "description": "Who did what to what, when, from where."},
+    ],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+}
+
+API_RATE = ENV.api_rate
+
+_COUNTERS = ENV.broker_url.replace("redis+socket://", "unix://", 1)
+CACHES: dict[str, Any] = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+    # what all web processes count together; where there is no Redis, each counts for itself
+    "counters": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": _COUNTERS,
+        "KEY_PREFIX": "fleetseal",
+        "OPTIONS": {"socket_connect_timeout": 0.5, "socket_timeout": 0.5},
+    }
+    if _COUNTERS.startswith(("redis://", "rediss://", "unix://"))
+    else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "counters"},
 }
 
 DISPATCH_TICK_SECONDS = ENV.tick_seconds
@@ -198,6 +236,17 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": DISPATCH_TICK_SECONDS,
         "options": {"expires": max(10.0, 5 * DISPATCH_TICK_SECONDS)},
     },
+    "claim-due-webhooks": {
+        "task": "devices.tasks.claim_due_webhooks",
+        "schedule": DISPATCH_TICK_SECONDS,
+        "options": {"expires": max(10.0, 5 * DISPATCH_TICK_SECONDS)},
+    },
+    "announce-expiring": {
+        "task": "devices.tasks.announce_expiring",
+        "schedule": 300.0,
+        "options": {"expires": 300.0},
+    },
+    "clean-up": {"task": "devices.tasks.clean_up", "schedule": 3600.0, "options": {"expires": 3600.0}},
 }
 
 _JSON_LOGS = ENV.log_format == "json" or (ENV.log_format == "auto" and not sys.stderr.isatty())

@@ -7,15 +7,15 @@ from typing import Any
 
 from django.core.exceptions import NON_FIELD_ERRORS
 from django.core.exceptions import ValidationError as ModelValidationError
+from django.db import DataError
 from django.utils.translation import gettext as _
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
 from rest_framework.views import exception_handler
 
+from devices.api.problems import CONTENT_TYPE, Unparsable, body
 from devices.errors import Conflict
-
-CONTENT_TYPE = "application/problem+json"
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -25,7 +25,13 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     of rows `{"<index>": ...}`.
     """
     if isinstance(error, Conflict):
-        return _problem(409, str(error), error.code)
+        return _response(body(409, str(error), error.code))
+    if isinstance(error, DataError):
+        # services change all or nothing, so nothing was changed
+        told = body(
+            400, _("A value is outside of what the database can hold. Nothing was changed."), "invalid"
+        )
+        return _response(told)
     if isinstance(error, ModelValidationError):
         error = exceptions.ValidationError(_messages(error))
     response = exception_handler(error, context)
@@ -41,24 +47,20 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     else:  # Django's own 404 and 403
         code = "not_found" if response.status_code == 404 else "permission_denied"
         detail = str(error) or HTTPStatus(response.status_code).phrase
-    problem = _problem(response.status_code, detail, str(code), errors)
-    for header in ("WWW-Authenticate", "Retry-After"):
+    told = body(response.status_code, detail, str(code))
+    if errors is not None:
+        told["errors"] = errors
+    if isinstance(error, Unparsable):
+        told |= error.place
+    problem = _response(told)
+    for header in ("WWW-Authenticate", "Retry-After", "Allow"):
         if header in response:
             problem[header] = response[header]
     return problem
 
 
-def _problem(status: int, detail: str, code: str, errors: Any = None) -> Response:
-    body = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-        "code": code,
-    }
-    if errors is not None:
-        body["errors"] = errors
-    return Response(body, status=status, content_type=CONTENT_TYPE)
+def _response(told: dict[str, Any]) -> Response:
+    return Response(told, status=told["status"], content_type=CONTENT_TYPE)
 
 
 def _messages(error: ModelValidationError) -> dict[str, list[str]]:

@@ -120,7 +120,7 @@ class JobViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
         values = given.validated_data
         kind = JobKindChoices(values["kind"])
         if not may(request.user, KINDS[kind].permission):
-            raise PermissionDenied(denial(KINDS[kind].permission))
+            raise PermissionDenied(denial(KINDS[kind].permission, request.user))
         parameters = PARAMETER_SERIALIZERS[kind](data=values["parameters"])
         if not parameters.is_valid():
             raise serializers.ValidationError({"parameters": parameters.errors})

@@ -96,7 +96,9 @@ class DeviceSerializer(StrictSerializer):
 class ScepSettingsSerializer(StrictSerializer):
     challenge_password = challenge_password()
     suspend_timers = suspend_timers()
-    next_request_at = serializers.DateTimeField(source="device.next_request_at", read_only=True)
+    next_request_at = serializers.DateTimeField(
+        source="device.next_request_at", read_only=True, allow_null=True
+    )
 
     class Meta:
         model = ScepSettings
@@ -195,11 +197,3 @@ class AuditEventSerializer(serializers.ModelSerializer[AuditEvent]):
             *("id", "at", "actor_name", "source", "address", "action"),
             *("target_type", "target_id", "target_name", "changes"),
         )
-
-
-class CredentialsSerializer(serializers.Serializer[Any]):
-    """What a token costs."""
-
-    username = serializers.CharField(write_only=True)
-    password = serializers.CharField(write_only=True, trim_whitespace=False)
-    token = serializers.CharField(read_only=True)

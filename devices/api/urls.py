@@ -6,7 +6,15 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.routers import SimpleRouter
 
-from devices.api import forecast, jobs, templates, views
+from devices.api import (
+    forecast,
+    jobs,
+    overview,
+    templates,
+    tokens,
+    views,
+    webhooks,
+)
 
 app_name = "api"
 
@@ -15,8 +23,10 @@ router.register("scep-servers", views.ScepServerViewSet, basename="scep-server")
 router.register("device-groups", views.DeviceGroupViewSet, basename="device-group")
 router.register("devices", views.DeviceViewSet, basename="device")
 router.register("audit-events", views.AuditEventViewSet, basename="audit-event")
+router.register("auth/tokens", tokens.ApiTokenViewSet, basename="api-token")
 router.register("jobs", jobs.JobViewSet, basename="job")
 router.register("settings-templates", templates.SettingsTemplateViewSet, basename="settings-template")
+router.register("webhooks", webhooks.WebhookViewSet, basename="webhook")
 
 of_device = SimpleRouter()
 of_device.register("issuance-requests", views.IssuanceRequestViewSet, basename="issuance-request")
@@ -26,14 +36,24 @@ of_device.register("keys", views.KeyViewSet, basename="key")
 of_job = SimpleRouter()
 of_job.register("items", jobs.JobItemViewSet, basename="job-item")
 
+of_webhook = SimpleRouter()
+of_webhook.register("deliveries", webhooks.DeliveryViewSet, basename="webhook-delivery")
+
 urlpatterns = [
-    path("auth/token/", views.TokenView.as_view(), name="token"),
+    path("auth/token/", tokens.TokenView.as_view(), name="token"),
+    path("overview/", overview.OverviewView.as_view(), name="overview"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path("docs/", SpectacularSwaggerView.as_view(url_name="api:schema"), name="docs"),
     path("", include(router.urls)),
     path("devices/<int:device_id>/scep-settings/", views.ScepSettingsView.as_view(), name="scep-settings"),
+    path(
+        "devices/<int:device_id>/keys/<int:pk>.pem",
+        views.PemViewSet.as_view({"get": "retrieve"}),
+        name="key-pem",
+    ),
     path("devices/<int:device_id>/", include(of_device.urls)),
     path("device-groups/<int:group_id>/spread/", forecast.GroupSpreadView.as_view(), name="group-spread"),
     path("forecast/", forecast.ForecastView.as_view(), name="forecast"),
     path("jobs/<int:job_id>/", include(of_job.urls)),
+    path("webhooks/<int:webhook_id>/", include(of_webhook.urls)),
 ]

@@ -5,27 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from django.contrib.auth import authenticate
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
-from django.utils.translation import gettext as _
-from drf_spectacular.utils import extend_schema, extend_schema_view
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema, extend_schema_view
 from rest_framework import mixins, status, viewsets
-from rest_framework.authtoken.models import Token
-from rest_framework.exceptions import AuthenticationFailed
-from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
-from rest_framework.throttling import ScopedRateThrottle
-from rest_framework.views import APIView
 
 from devices import inventory
 from devices.access import Permission
+from devices.api.conditional import ConditionalUpdates, lock_row
+from devices.api.renderers import PemRenderer
 from devices.api.serializers import (
     AuditEventSerializer,
-    CredentialsSerializer,
     DeviceGroupSerializer,
     DeviceSerializer,
     IssuanceRequestSerializer,
@@ -55,37 +50,13 @@ def actor_of(request: Request) -> Actor:
     return Actor.of(request.user, AuditEvent.Source.API, request.META.get("REMOTE_ADDR"))
 
 
-class TokenView(APIView):
-    """A token for other systems."""
-
-    permission_classes = (AllowAny,)
-    authentication_classes = ()
-    throttle_classes = (ScopedRateThrottle,)
-    throttle_scope = "sign-in"
-
-    def get_authenticate_header(self, request: Request) -> str:
-        """What makes wrong credentials a 401: the way to do better."""
-        return "Token"
-
-    @extend_schema(request=CredentialsSerializer, responses=CredentialsSerializer)
-    def post(self, request: Request) -> Response:
-        """Exchange a user name and a password for the user's token."""
-        credentials = CredentialsSerializer(data=request.data)
-        credentials.is_valid(raise_exception=True)
-        user = authenticate(request._request, **credentials.validated_data)
-        if user is None:
-            raise AuthenticationFailed(_("No active account has this user name and password."))
-        token, _created = Token.objects.get_or_create(user=user)
-        return Response({"token": token.key})
-
-
 def model_permissions(model_name: str) -> dict[str, Permission]:
     """What adding, changing and deleting rows of a model takes, by method."""
     verbs = {"POST": "add", "PUT": "change", "PATCH": "change", "DELETE": "delete"}
     return {method: Permission(f"devices.{verb}_{model_name}") for method, verb in verbs.items()}
 
 
-class ServiceViewSet(viewsets.ModelViewSet[Any]):
+class ServiceViewSet(ConditionalUpdates, viewsets.ModelViewSet[Any]):
     """Create, update and delete through the three services that a subclass names."""
 
     create_service: Callable[..., Any]
@@ -136,6 +107,14 @@ class ScepServerViewSet(ServiceViewSet):
     delete_service = staticmethod(inventory.delete_server)
 
 
+_ONE_OR_MANY = PolymorphicProxySerializer(
+    component_name="DeviceOrDevices",
+    serializers=[DeviceSerializer, DeviceSerializer(many=True)],
+    resource_type_field_name=None,
+    many=False,
+)
+
+
 class DeviceViewSet(ServiceViewSet):
     """Devices. POST also takes a list: all of it or nothing."""
 
@@ -151,8 +130,13 @@ class DeviceViewSet(ServiceViewSet):
         """What lists show, in one query."""
         return device_queryset()
 
+    def lock(self) -> None:
+        """In the order in which everybody locks."""
+        inventory.lock_device(self.get_object())
+
     @extend_schema(
-        request=DeviceSerializer(many=False),
+        request=_ONE_OR_MANY,
+        responses={201: _ONE_OR_MANY},
         description="One device, or a list of devices: all of the list is stored or nothing.",
     )
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -165,7 +149,7 @@ class DeviceViewSet(ServiceViewSet):
         return Response(serializer.data, status=status.HTTP_201_CREATED)
 
 
-class ScepSettingsView(APIView):
+class ScepSettingsView(ConditionalUpdates):
     """A device's [Settings for Certificate Issuance Auto Request] (R9 to R15)."""
 
     permissions = dict.fromkeys(("PUT", "PATCH"), Permission.CHANGE_SCEP_SETTINGS)
@@ -184,6 +168,10 @@ class ScepSettingsView(APIView):
     def patch(self, request: Request, device_id: int) -> Response:
         """Change some settings; switching the timer on draws R10's offset and schedules the request."""
         return self._save(request, device_id)
+
+    def lock(self) -> None:
+        """Of the settings alone, as the service does it."""
+        lock_row(self._settings(self.kwargs["device_id"]))
 
     def _save(self, request: Request, device_id: int) -> Response:
         settings = self._settings(device_id)
@@ -266,8 +254,16 @@ class RestartViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, OfDeviceV
         return Response(self.get_serializer(made).data, status=status.HTTP_201_CREATED)
 
 
+@extend_schema_view(
+    retrieve=extend_schema(
+        responses={
+            (200, "application/json"): KeySerializer,
+            (200, "application/x-pem-file"): OpenApiTypes.STR,
+        }
+    )
+)
 class KeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, OfDeviceViewSet):
-    """The keys and certificates of a device."""
+    """The keys and certificates of a device; one of them also as PEM, by `Accept: application/x-pem-file`."""
 
     serializer_class = KeySerializer
     orderings = ("-issued_at",)
@@ -276,3 +272,27 @@ class KeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, OfDeviceViewS
     def get_queryset(self) -> QuerySet[KeyAndCertificate]:
         """This device's key store."""
         return KeyAndCertificate.objects.filter(device=self.get_device())
+
+    def get_renderers(self) -> list[Any]:
+        """PEM is for one certificate."""
+        renderers = super().get_renderers()
+        return renderers if self.action == "list" else [*renderers, PemRenderer()]
+
+
+@extend_schema_view(
+    retrieve=extend_schema(
+        operation_id="devices_keys_pem", responses={(200, "application/x-pem-file"): OpenApiTypes.STR}
+    )
+)
+class PemViewSet(KeyViewSet):
+    """A certificate with its chain, as a file."""
+
+    pagination_class = None
+
+    def get_renderers(self) -> list[Any]:
+        """Nothing else, whatever `Accept` says."""
+        return [PemRenderer()]
+
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
+        """The address says what is wanted."""
+        return super().perform_content_negotiation(request, force=True)

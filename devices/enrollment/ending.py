@@ -17,8 +17,9 @@ from devices import audit, keystore, restarts
 from devices.enrollment import log
 from devices.enrollment.turn import LeaseLost, Turn
 from devices.models import ScepSettings, summary
-from devices.models.choices import TriggerChoices
+from devices.models.choices import TriggerChoices, WebhookEventChoices
 from devices.rules.lifecycle import Event
+from devices.webhooks import outbox
 
 FUNCTION_IS_OFF = gettext_noop(
     "The key is assigned to a function that is off on the device. The function was not switched on; "
@@ -45,6 +46,7 @@ def successful(turn: Turn, certificate: x509.Certificate, chain: Sequence[x509.C
     facts = {"key": key.name, "certificate": key.fingerprint_sha256, "valid_until": key.not_after}
     fields = {"certificate": key, "details": "", "explanation": "\n".join(notes)}
     _close(turn, settings, Event.ISSUED, now, fields, facts)
+    outbox.announce(WebhookEventChoices.ISSUANCE_SUCCESSFUL, outbox.of_request(request, key), now)
 
 
 @transaction.atomic
@@ -52,7 +54,9 @@ def failed(turn: Turn, event: Event, *, details: str, explanation: str) -> None:
     """The request ended in an error with one of R17's `details`. Raises LeaseLost."""
     settings = _locked_settings(turn)
     fields = {"details": details, "explanation": explanation}
-    _close(turn, settings, event, turn.clock(), fields, fields)
+    now = turn.clock()
+    _close(turn, settings, event, now, fields, fields)
+    outbox.announce(WebhookEventChoices.ISSUANCE_FAILED, outbox.of_request(turn.request, None), now)
 
 
 def _locked_settings(turn: Turn) -> ScepSettings:

@@ -2,6 +2,7 @@
 
 from devices.models.audit import AuditEvent
 from devices.models.device import Device, DeviceGroup
+from devices.models.idempotency import IdempotentRequest
 from devices.models.issuance import LOG_LINES, IssuanceRequest
 from devices.models.job import Job, JobItem
 from devices.models.keystore import KeyAndCertificate
@@ -10,15 +11,20 @@ from devices.models.restart import RESTARTS_KEPT, Restart
 from devices.models.scep_server import AllowanceUse, ScepServer
 from devices.models.scep_settings import ScepSettings
 from devices.models.template import SettingsTemplate
+from devices.models.token import ApiToken
+from devices.models.webhook import ExpiryNotice, Webhook, WebhookDelivery
 
 __all__ = [
     "LOG_LINES",
     "PARAMETER_FIELDS",
     "RESTARTS_KEPT",
     "AllowanceUse",
+    "ApiToken",
     "AuditEvent",
     "Device",
     "DeviceGroup",
+    "ExpiryNotice",
+    "IdempotentRequest",
     "IssuanceRequest",
     "Job",
     "JobItem",
@@ -28,4 +34,6 @@ __all__ = [
     "ScepServer",
     "ScepSettings",
     "SettingsTemplate",
+    "Webhook",
+    "WebhookDelivery",
 ]

@@ -127,3 +127,32 @@ class RestartTriggerChoices(models.TextChoices):
 
     MANUAL = "manual", _("Manual")
     AUTOMATIC = "automatic", _("After a certificate")
+
+
+class ScopeChoices(models.TextChoices):
+    """What an API token may be used for; devices/access.py says which permissions that is."""
+
+    FULL = "full", _("Everything that you may do")
+    READ = "read", _("Look at everything")
+    DEVICES = "devices", _("Devices and device groups")
+    SETTINGS = "settings", _("SCEP servers and SCEP settings")
+    REQUESTS = "requests", _("Certificate issuance requests")
+    ADMINISTRATION = "administration", _("Webhooks")
+
+
+class WebhookEventChoices(models.TextChoices):
+    """What webhooks can be told of."""
+
+    ISSUANCE_SUCCESSFUL = "issuance_request.successful", _("A certificate was issued")
+    ISSUANCE_FAILED = "issuance_request.failed", _("A request ended in an error")
+    CERTIFICATE_EXPIRING = "certificate.expiring", _("A certificate will expire")
+    DEVICE_DRIFT = "device.drift", _("A device does not serve its certificate")
+    TEST = "webhook.test", _("Test event")
+
+
+class DeliveryStateChoices(models.TextChoices):
+    """Where a webhook's delivery stands."""
+
+    WAITING = "waiting", _("Waiting")
+    DELIVERED = "delivered", _("Delivered")
+    FAILED = "failed", _("Given up")

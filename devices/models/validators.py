@@ -95,3 +95,20 @@ def validate_proxy(value: str) -> None:
     validate_host(host)
     if parts.username or parts.path not in ("", "/") or parts.query or parts.fragment:
         raise ValidationError(_("Write only http://, host and port: no user name, no path."))
+
+
+def validate_webhook_url(value: str) -> None:
+    """Raise ValidationError unless `value` is an http or https URL with a host, and without a user name."""
+    try:
+        parts = urlsplit(value)
+        host, _port = parts.hostname, parts.port
+    except ValueError:
+        host, parts = None, urlsplit("")
+    if parts.scheme not in ("http", "https") or not host or re.search(r"[^\x21-\x7e]", value):
+        raise ValidationError(
+            _("“%(value)s” is not a webhook's URL: it starts with http:// or https:// and names a host."),
+            params={"value": value},
+        )
+    validate_host(host)
+    if parts.fragment or parts.username is not None:
+        raise ValidationError(_("Leave out everything after “#” and any user name."))

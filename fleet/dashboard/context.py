@@ -25,4 +25,4 @@ def dashboard(request: HttpRequest) -> dict[str, Any]:
         OPERATOR: gettext("Operator: cares for devices"),
         VIEWER: gettext("Viewer: looks, does not change"),
     }
-    return {"role": SimpleLazyObject(lambda: words[role(user)]), "menu": menu_at(request.path)}
+    return {"role": SimpleLazyObject(lambda: words[role(user)]), "menu": menu_at(request.path, user)}

@@ -6,7 +6,7 @@ import django_filters
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from devices.filters import AuditEventFilter, DeviceFilter
+from devices.filters import AuditEventFilter, DeviceFilter, MomentFilter
 from fleet.dashboard.forms import LocalDateTimeInput, css_class
 
 
@@ -36,9 +36,5 @@ class DeviceListFilter(StyledFilter, DeviceFilter):
 class AuditTrailFilter(StyledFilter, AuditEventFilter):
     """Above the audit trail; times are the browser's own fields, which write them in ISO 8601."""
 
-    since = django_filters.IsoDateTimeFilter(
-        field_name="at", lookup_expr="gte", label=_("Since"), widget=LocalDateTimeInput()
-    )
-    until = django_filters.IsoDateTimeFilter(
-        field_name="at", lookup_expr="lt", label=_("Until"), widget=LocalDateTimeInput()
-    )
+    since = MomentFilter(field_name="at", lookup_expr="gte", label=_("Since"), widget=LocalDateTimeInput())
+    until = MomentFilter(field_name="at", lookup_expr="lt", label=_("Until"), widget=LocalDateTimeInput())

@@ -42,7 +42,7 @@ class LocalDateTimeInput(forms.DateTimeInput):
 def css_class(widget: forms.Widget) -> str:
     """Bootstrap's class for a form control."""
     match widget:
-        case forms.CheckboxInput():
+        case forms.CheckboxInput() | forms.CheckboxSelectMultiple():
             return "form-check-input"
         case forms.Select():
             return "form-select"

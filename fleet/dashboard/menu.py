@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
+
+from devices.access import Permission, may
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +18,8 @@ class Entry:
 
     label: Any
     view: str
+    permission: str = ""
+    """What looking at the page takes, beyond signing in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +44,29 @@ MENU: tuple[Entry | Section, ...] = (
         ),
     ),
     Entry(_("Audit trail"), "audit-trail"),
-    Entry(_("API"), "api:docs"),
+    Section(
+        _("API"),
+        (
+            Entry(_("API tokens"), "token-list"),
+            Entry(_("Webhooks"), "webhook-list", Permission.VIEW_WEBHOOK),
+            Entry(_("Documentation"), "api:docs"),
+        ),
+    ),
 )
 
 
-def menu_at(path: str) -> list[dict[str, Any]]:
-    """The menu for a reader at `path`: `label`, `url`, `is_here`, `is_current`, and `entries` of a section."""
-    return [_shown(item, path) for item in MENU]
+def menu_at(path: str, user: AbstractBaseUser | AnonymousUser) -> list[dict[str, Any]]:
+    """The menu for `user` at `path`: `label`, `url`, `is_here`, `is_current`, and `entries` of a section."""
+    return [_shown(item, path, user) for item in MENU]
 
 
-def _shown(item: Entry | Section, path: str) -> dict[str, Any]:
+def _shown(item: Entry | Section, path: str, user: AbstractBaseUser | AnonymousUser) -> dict[str, Any]:
     if isinstance(item, Section):
-        entries = [_shown(entry, path) for entry in item.entries]
+        entries = [
+            _shown(entry, path, user)
+            for entry in item.entries
+            if not entry.permission or may(user, entry.permission)
+        ]
         return {
             "label": item.label,
             "entries": entries,

@@ -7,7 +7,19 @@ from django.contrib.auth.views import LogoutView
 from django.urls import path
 from django.views.i18n import set_language
 
-from fleet.dashboard.views import audit, devices, enrollment, jobs, load, servers, sign_in, start, templates
+from fleet.dashboard.views import (
+    audit,
+    devices,
+    enrollment,
+    jobs,
+    load,
+    servers,
+    sign_in,
+    start,
+    templates,
+    tokens,
+    webhooks,
+)
 
 urlpatterns = [
     path("sign-in/", sign_in.SignInView.as_view(), name="sign-in"),
@@ -33,6 +45,15 @@ urlpatterns = [
     path("settings-templates/apply/", templates.template_apply, name="template-apply"),
     path("settings-templates/<int:template_id>/edit/", templates.template_edit, name="template-edit"),
     path("settings-templates/<int:template_id>/delete/", templates.template_delete, name="template-delete"),
+    path("tokens/", tokens.token_list, name="token-list"),
+    path("tokens/add/", tokens.token_add, name="token-add"),
+    path("tokens/<int:token_id>/revoke/", tokens.token_revoke, name="token-revoke"),
+    path("webhooks/", webhooks.webhook_list, name="webhook-list"),
+    path("webhooks/add/", webhooks.webhook_add, name="webhook-add"),
+    path("webhooks/<int:webhook_id>/", webhooks.webhook_detail, name="webhook-detail"),
+    path("webhooks/<int:webhook_id>/edit/", webhooks.webhook_edit, name="webhook-edit"),
+    path("webhooks/<int:webhook_id>/test/", webhooks.webhook_test, name="webhook-test"),
+    path("webhooks/<int:webhook_id>/delete/", webhooks.webhook_delete, name="webhook-delete"),
     path("jobs/", jobs.job_list, name="job-list"),
     path("jobs/<int:job_id>/", jobs.job_detail, name="job-detail"),
     path("jobs/<int:job_id>/state/", jobs.job_state, name="job-state"),

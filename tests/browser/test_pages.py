@@ -9,7 +9,9 @@ import pytest
 from django.urls import reverse
 from playwright.sync_api import Page, expect
 
+from devices.audit import SYSTEM
 from devices.models import Device, IssuanceRequest, Restart, ScepSettings
+from devices.webhooks import service as webhooks
 from tests.browser.conftest import Visit
 from tests.devices.factories import CHALLENGE, make_device, make_server, make_timed_device
 from tests.fleet.dashboard.conftest import make_key, make_line
@@ -272,6 +274,9 @@ class TestEverywhere:
             name="a-device-with-a-rather-long-name-0001", host="mfp-0001.printers.office.example.com"
         )
         make_timed_device(make_server("https://ca.example.com/certsrv/mscep/a/rather/long/path/mscep.dll"))
+        url = "https://cmdb.example.com/a/rather/long/path/without/any/place/to/break/it/at/hook"
+        webhook, _secret = webhooks.create(SYSTEM, name="CMDB", url=url, events=["certificate.expiring"])
+        webhooks.send_test(SYSTEM, webhook)
         for name, arguments in (
             ("start", []),
             ("device-list", []),
@@ -279,6 +284,10 @@ class TestEverywhere:
             ("device-settings", [device.pk]),
             ("server-list", []),
             ("group-add", []),
+            ("token-list", []),
+            ("token-add", []),
+            ("webhook-list", []),
+            ("webhook-detail", [webhook.pk]),
         ):
             admin(name, *arguments)
             assert overflow(page) == 0, name

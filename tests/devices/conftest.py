@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import pytest
 from django.contrib.auth.models import User
-from rest_framework.authtoken.models import Token
+from django.utils import timezone
 from rest_framework.test import APIClient
 
+from devices import tokens
+from devices.audit import Actor
+from devices.models import ApiToken, AuditEvent
 
-def client_of(user: User) -> APIClient:
-    """A client with the user's token."""
+
+def client_of(user: User, *scopes: str) -> APIClient:
+    """A client with a token of the user, of full scope unless told otherwise."""
+    actor = Actor.of(user, AuditEvent.Source.DASHBOARD)
+    row, token = tokens.issue(actor, name="tests", scopes=list(scopes or ["full"]))
+    # as if in use for a while: the first call costs what every call costs
+    ApiToken.objects.filter(pk=row.pk).update(last_used_at=timezone.now())
     client = APIClient()
-    client.credentials(HTTP_AUTHORIZATION=f"Token {Token.objects.create(user=user).key}")
+    client.credentials(HTTP_AUTHORIZATION=f"Token {token}")
     return client
 
 

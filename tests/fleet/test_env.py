@@ -78,6 +78,9 @@ def test_every_secret_can_come_out_of_a_file(tmp_path: Path, monkeypatch: pytest
         ("FLEETSEAL_HTTPS", "2", "FLEETSEAL_HTTPS"),
         ("FLEETSEAL_LEASE_SECONDS", "1 minute", "FLEETSEAL_LEASE_SECONDS"),
         ("FLEETSEAL_TICK_SECONDS", "often", "FLEETSEAL_TICK_SECONDS"),
+        ("FLEETSEAL_API_RATE", "6000", "FLEETSEAL_API_RATE: expected a number of calls"),
+        ("FLEETSEAL_API_RATE", "0/min", "FLEETSEAL_API_RATE"),
+        ("FLEETSEAL_API_RATE", "5/day", "FLEETSEAL_API_RATE"),
         ("DATABASE_URL", "mysql://u@db/fleetseal", "DATABASE_URL: expected postgresql://"),
         ("DATABASE_URL_FILE", "/nonexistent/secret", "DATABASE_URL_FILE must be a readable file path"),
     ],
@@ -88,6 +91,16 @@ def test_what_is_wrong_is_named(
     monkeypatch.setenv(name, value)
     with pytest.raises(ImproperlyConfigured, match=re.escape(expected)):
         env.read()
+
+
+@pytest.mark.parametrize(
+    ("value", "rate"), [("6000/min", (6000, 60)), ("5/s", (5, 1)), ("100/h", (100, 3600)), ("off", None)]
+)
+def test_how_often_a_token_may_call(
+    monkeypatch: pytest.MonkeyPatch, value: str, rate: tuple[int, int] | None
+) -> None:
+    monkeypatch.setenv("FLEETSEAL_API_RATE", value)
+    assert env.read().api_rate == rate
 
 
 def test_a_wrong_encryption_key_is_not_quoted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from devices.models import (
     KeyAndCertificate,
     ScepSettings,
     SettingsTemplate,
+    Webhook,
 )
 from devices.secrets import SecretUnreadable
 
@@ -28,6 +29,7 @@ ENCRYPTED_COLUMNS: tuple[tuple[type[models.Model], tuple[str, ...]], ...] = (
     (KeyAndCertificate, ("private_key_encrypted",)),
     (SettingsTemplate, ("challenge_password_encrypted",)),
     (Job, ("secrets_encrypted",)),
+    (Webhook, ("secret_encrypted",)),
 )
 """Every column that holds a secret; a test compares this list with the models."""
 

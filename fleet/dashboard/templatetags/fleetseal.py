@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,6 +18,7 @@ from django.utils.translation import gettext, ngettext
 from devices.enrollment.requests import SETTINGS_FIELDS
 from devices.models import AuditEvent, Restart, ScepSettings, SettingsTemplate
 from devices.models.choices import (
+    DeliveryStateChoices,
     JobItemStateChoices,
     JobStateChoices,
     RestartStateChoices,
@@ -58,6 +60,12 @@ JOB_ITEM_COLORS = {
 }
 
 
+DELIVERY_COLORS = {
+    DeliveryStateChoices.WAITING: "blue",
+    DeliveryStateChoices.DELIVERED: "green",
+    DeliveryStateChoices.FAILED: "red",
+}
+
 OUTCOME_COLORS = {Outcome.CHANGED: "blue", Outcome.UNCHANGED: "secondary", Outcome.REFUSED: "red"}
 
 
@@ -95,6 +103,19 @@ def job_item_badge(state: str) -> SafeString:
     """What came of a job for one device."""
     choice = JobItemStateChoices(state)
     return badge(choice.label, JOB_ITEM_COLORS[choice])
+
+
+@register.filter
+def delivery_badge(state: str) -> SafeString:
+    """Where a webhook's delivery stands."""
+    choice = DeliveryStateChoices(state)
+    return badge(choice.label, DELIVERY_COLORS[choice])
+
+
+@register.filter
+def pretty(value: object) -> str:
+    """JSON over several lines."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 @register.filter

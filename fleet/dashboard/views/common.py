@@ -15,6 +15,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
+from django.utils.cache import add_never_cache_headers
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
@@ -94,8 +95,11 @@ def form_page(
     aside: tuple[str, str] | None = None,
     then: Callable[[Any], str] | None = None,
     template: str = "form",
+    answer: Callable[[Any], HttpResponse] | None = None,
 ) -> HttpResponse:
     """Show `form`, or send its values to `service` and go on to `then(result)`, by default to `back`.
+
+    `answer(result)` is for what can be shown this once only: it is the response itself.
 
     `locked` says why it cannot be sent just now; the service refuses it all the same. `suspension` offers to
     suspend the timers that lock some of the fields. `aside` is the address and the label of something else that
@@ -103,6 +107,8 @@ def form_page(
     """
     if request.method == "POST":
         result = form.submit(service)
+        if result is not None and answer is not None:
+            return answer(result)
         if result is not None:
             messages.success(request, done)
             return redirect(then(result) if then else back)
@@ -134,6 +140,16 @@ def delete_page(
         done=_("%(name)s was deleted.") % {"name": name},
         then=then,
     )
+
+
+def shown_once(
+    request: HttpRequest, title: str, *, label: str, secret: str, note: str, back: str
+) -> HttpResponse:
+    """Show a secret that was just drawn; nobody keeps the page, and nothing shows it again."""
+    context = {"title": title, "label": label, "secret": secret, "note": note, "back": back}
+    response = render(request, "dashboard/shown_once.html", context)
+    add_never_cache_headers(response)
+    return response
 
 
 def confirm_page(

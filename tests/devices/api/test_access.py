@@ -10,7 +10,9 @@ from rest_framework.test import APIClient
 
 from devices import templates
 from devices.audit import SYSTEM
-from devices.models import ScepServer, ScepSettings, SettingsTemplate
+from devices.models import KeyAndCertificate, ScepServer, ScepSettings, SettingsTemplate, Webhook
+from devices.webhooks import service as webhooks
+from devices.webhooks import signing
 from tests.conftest import PASSWORD
 from tests.devices.factories import CHALLENGE, PRIVATE_KEY, make_device, make_key, make_server
 
@@ -18,12 +20,17 @@ pytestmark = pytest.mark.django_db
 
 ROOT = "/api/v1/"
 
+WEBHOOK_SECRET = signing.draw_secret()
+
 
 @pytest.fixture
 def device_id() -> int:
     device = make_device(make_server(), settings={"challenge_password": CHALLENGE})
     make_key(device)
     templates.create(SYSTEM, name="T", settings={"key_length": 2048}, challenge_password=CHALLENGE)
+    webhooks.create(
+        SYSTEM, name="W", url="http://127.0.0.1:9/", events=["certificate.expiring"], secret=WEBHOOK_SECRET
+    )
     return device.pk
 
 
@@ -43,15 +50,30 @@ def readable(device_id: int) -> list[str]:
         "settings-templates/",
         *kept,
         "forecast/",
+        "overview/",
+        f"devices/{device_id}/keys/{KeyAndCertificate.objects.get().pk}.pem",
+        "auth/tokens/",
         "schema/",
         "docs/",
     ]
 
 
+def confidential() -> list[str]:
+    """Every address that answers to GET by administrators alone."""
+    webhook = Webhook.objects.get().pk
+    return ["webhooks/", f"webhooks/{webhook}/", f"webhooks/{webhook}/deliveries/"]
+
+
 def writable(device_id: int) -> list[tuple[str, str]]:
     """Method and address of every change."""
     server, template = ScepServer.objects.get().pk, SettingsTemplate.objects.get().pk
+    webhook = Webhook.objects.get().pk
     return [
+        ("post", "webhooks/"),
+        ("put", f"webhooks/{webhook}/"),
+        ("patch", f"webhooks/{webhook}/"),
+        ("delete", f"webhooks/{webhook}/"),
+        ("post", f"webhooks/{webhook}/test/"),
         ("post", "devices/"),
         ("put", f"devices/{device_id}/"),
         ("patch", f"devices/{device_id}/"),
@@ -74,7 +96,7 @@ def writable(device_id: int) -> list[tuple[str, str]]:
 
 
 def test_r1_nobody_sees_anything_without_signing_in(device_id: int) -> None:
-    for address in readable(device_id):
+    for address in (*readable(device_id), *confidential()):
         response = APIClient().get(ROOT + address)
         assert response.status_code == 401, address
         assert response["Content-Type"] == "application/problem+json"
@@ -90,14 +112,23 @@ def test_r1_viewers_look_and_change_nothing(viewer_api: APIClient, device_id: in
         assert response.json()["code"] == "permission_denied"
 
 
+def test_r1_what_is_administrators_business_alone(
+    api: APIClient, viewer_api: APIClient, device_id: int
+) -> None:
+    for address in confidential():
+        assert api.get(ROOT + address).status_code == 200, address
+        response = viewer_api.get(ROOT + address)
+        assert (response.status_code, response.json()["code"]) == (403, "permission_denied"), address
+
+
 def test_no_answer_holds_a_secret(api: APIClient, device_id: int) -> None:
     stored = [
         bytes(row.challenge_password_encrypted or b"")
         for row in (ScepSettings.objects.get(device=device_id), SettingsTemplate.objects.get())
     ]
-    for address in readable(device_id):
+    for address in (*readable(device_id), *confidential()):
         body = api.get(ROOT + address).content
-        for secret in (CHALLENGE.encode(), *stored, PRIVATE_KEY):
+        for secret in (CHALLENGE.encode(), *stored, PRIVATE_KEY, WEBHOOK_SECRET.encode()):
             assert secret not in body, address
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -120,6 +122,18 @@ class TestLists:
         response = api.get(DEVICES, query)
         assert response.status_code == 400
         assert set(response.json()["errors"]) == {field}
+
+    @pytest.mark.parametrize("address", [DEVICES, "/api/v1/jobs/", "/api/v1/audit-events/"])
+    @pytest.mark.parametrize(
+        "cursor", ["x", "ñ", "p=\0", "p=abc", "r=1&p=", "o=-1", "o=" + "9" * 30, "p=" + "9" * 30]
+    )
+    def test_a_cursor_that_no_page_gave_is_refused(self, api: APIClient, address: str, cursor: str) -> None:
+        make_device()
+        for text in (cursor, b64encode(cursor.encode()).decode()):
+            response = api.get(address, {"cursor": text})
+            assert response.status_code in {200, 400}, response.content
+            if response.status_code == 400:
+                assert set(response.json()["errors"]) == {"cursor"}
 
     @pytest.mark.parametrize("address", [DEVICES, SERVERS, "/api/v1/device-groups/"])
     def test_they_cost_the_same_for_many_and_few(self, api: APIClient, address: str) -> None:

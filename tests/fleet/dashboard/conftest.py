@@ -14,6 +14,7 @@ from devices.audit import SYSTEM
 from devices.jobs import service as jobs
 from devices.models import Device, IssuanceRequest, KeyAndCertificate, summary
 from devices.models.choices import JobKindChoices
+from devices.webhooks import service as webhooks
 from tests.devices.factories import CHALLENGE, make_device, make_server
 
 
@@ -71,6 +72,9 @@ def fleet() -> dict[str, Any]:
         settings={"challenge_password": CHALLENGE},
     )
     device = Device.objects.select_related("group", "scep_settings__server").get(pk=device.pk)
+    webhook, _secret = webhooks.create(
+        SYSTEM, name="CMDB", url="http://127.0.0.1:9/", events=["certificate.expiring"]
+    )
     job = jobs.start(SYSTEM, JobKindChoices.MANUAL_REQUEST, [device], {"organization": "Example"})
     template = templates.create(SYSTEM, name="Office", settings={"key_length": 3072})
     return {
@@ -79,5 +83,6 @@ def fleet() -> dict[str, Any]:
         "group": group,
         "key": make_key(device),
         "job": job,
+        "webhook": webhook,
         "template": template,
     }

@@ -39,12 +39,20 @@ CHANGING = {
     "template-edit",
     "template-delete",
     "template-apply",
+    "webhook-add",
+    "webhook-edit",
+    "webhook-delete",
 }
 LOOKING = {
     *("start", "overview", "device-list", "device-detail", "device-state", "server-list", "group-list"),
     *("job-list", "job-detail", "job-state", "audit-trail", "template-list", "load"),
 }
 SELECTED = {"manual-requests", "template-apply", "restart-devices"}
+OWN = {"token-list", "token-add", "token-revoke"}
+"""Pages about what belongs to whoever asks; test_tokens.py has more about them."""
+OF_ADMINISTRATORS = {"webhook-list", "webhook-detail", "webhook-test"}
+"""Pages that nobody else sees; test_webhooks.py has more about them."""
+SELECTED = {"manual-requests", "template-apply"}
 """Pages about the devices that the query names."""
 
 
@@ -65,7 +73,9 @@ def address(name: str, fleet: dict[str, Any]) -> str:
 
 def test_every_page_is_accounted_for() -> None:
     # a page that is added is either for everyone, for looking or for changing: it belongs in a list above
-    assert {pattern.name for pattern in urlpatterns} == PUBLIC | CHANGING | LOOKING | {"certificate"}
+    assert {
+        pattern.name for pattern in urlpatterns
+    } == PUBLIC | CHANGING | LOOKING | OWN | OF_ADMINISTRATORS | {"certificate"}
 
 
 @pytest.mark.parametrize("name", sorted(CHANGING | LOOKING | {"certificate"}))
