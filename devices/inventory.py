@@ -5,7 +5,7 @@ Every function raises PermissionDenied when `actor` may not (R1).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from django.core.exceptions import ValidationError
@@ -27,6 +27,7 @@ from devices.models import (
     ScepSettings,
     SettingsTemplate,
 )
+from devices.models.bulk import overwrite
 from devices.rules.lifecycle import UNDER_WAY_STATES, State
 
 M = TypeVar("M", bound=models.Model)
@@ -177,13 +178,8 @@ def create_devices(actor: Actor, rows: Iterable[Mapping[str, Any]]) -> list[Devi
     errors: dict[int, ValidationError] = {}
     for index, fields in enumerate(rows):
         device = Device()
-        _before, problems, _secret = _set_device(device, fields)
         try:
-            # No query per row: what is unique is checked once for all, below, and a group that is at hand
-            # as an object exists.
-            _check_device(
-                device, problems, exclude={"group"}, validate_unique=False, validate_constraints=False
-            )
+            plan_device(device, fields)
         except ValidationError as error:
             errors[index] = error
         devices.append(device)
@@ -193,13 +189,48 @@ def create_devices(actor: Actor, rows: Iterable[Mapping[str, Any]]) -> list[Devi
         if len(devices) == 1:
             raise errors[0]
         raise ValidationError({str(index): _by_field(error) for index, error in sorted(errors.items())})
-    Device.objects.bulk_create(devices, batch_size=500)
+    store_devices(actor, [(device, {}) for device in devices])
     ScepSettings.objects.bulk_create([ScepSettings(device=device) for device in devices], batch_size=500)
-    AuditEvent.objects.bulk_create(
-        [audit.event(actor, "device.create", device, {"host": device.host}) for device in devices],
-        batch_size=500,
-    )
     return devices
+
+
+_CONNECTOR_SECRETS = ("connector_secrets_encrypted", "connector_secrets_set")
+"""Columns that change together; the audit trail only says that they did."""
+
+
+def plan_device(device: Device, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Set `fields` in `device` and say what that changes, as the audit trail will; nothing is stored.
+
+    No query: what is unique is checked for many at once, and a group that is at hand as an object exists.
+    Raises ValidationError with a dict of fields.
+    """
+    before, problems, secret_changed = _set_device(device, fields)
+    _check_device(device, problems, exclude={"group"}, validate_unique=False, validate_constraints=False)
+    facts = {"connector_secrets": "changed"} if secret_changed else {}
+    return audit.difference(before, {name: getattr(device, name) for name in before}) | facts
+
+
+@transaction.atomic
+def store_devices(actor: Actor, planned: Sequence[tuple[Device, Mapping[str, Any]]]) -> None:
+    """Store devices with what `plan_device` said of them: new ones, and the changes of stored ones; audited.
+
+    SCEP settings of new ones are the caller's to store, in the same transaction. The caller has checked what is
+    unique; IntegrityError when that was not enough. Raises PermissionDenied.
+    """
+    new = [device for device, _changes in planned if device._state.adding]
+    changed = [(device, changes) for device, changes in planned if not device._state.adding and changes]
+    if new:
+        _require(actor, "add", Device)
+    if changed:
+        _require(actor, "change", Device)
+    events = [audit.event(actor, "device.update", device, changes) for device, changes in changed]
+    columns = {name for _device, names in changed for name in names}
+    if "connector_secrets" in columns:
+        columns = columns - {"connector_secrets"} | {*_CONNECTOR_SECRETS}
+    overwrite([device for device, _changes in changed], columns)
+    Device.objects.bulk_create(new, batch_size=500)
+    events += [audit.event(actor, "device.create", device, {"host": device.host}) for device in new]
+    AuditEvent.objects.bulk_create(events, batch_size=500)
 
 
 def _by_field(error: ValidationError) -> list[str]:
@@ -241,7 +272,7 @@ def update_device(actor: Actor, device: Device, **fields: Any) -> Device:
     changes = audit.difference(before, {name: getattr(device, name) for name in before})
     columns, facts = [*changes], {}
     if secret_changed:
-        columns += ["connector_secrets_encrypted", "connector_secrets_set"]
+        columns += _CONNECTOR_SECRETS
         facts["connector_secrets"] = "changed"
     if columns:
         device.save(update_fields=columns)

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from django.core.exceptions import ValidationError as ModelValidationError
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from rest_framework import serializers
 from rest_framework.fields import empty
 
-
-def _plain(text: object) -> str:
-    return re.sub(r"[^a-z0-9]", "", str(text).lower())
+from devices.models.choices import spelled
 
 
 class LenientChoiceField(serializers.ChoiceField):
@@ -26,14 +24,10 @@ class LenientChoiceField(serializers.ChoiceField):
         """The stored value. Raises ValidationError, listing the choices."""
         if data == "" and self.allow_blank:
             return ""
-        wanted = _plain(data)
-        for value, label in self.choices.items():
-            if wanted and wanted in (_plain(value), _plain(label)):
-                return value
-        known = ", ".join(str(value) for value in self.choices)
-        raise serializers.ValidationError(
-            _("“%(value)s” is not a choice; choose one of %(known)s.") % {"value": data, "known": known}
-        )
+        try:
+            return spelled(self.choices.items(), data)
+        except ModelValidationError as error:
+            raise serializers.ValidationError(error.messages) from error
 
 
 class CachedRelatedField(serializers.PrimaryKeyRelatedField[Any]):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from django.db.models import Max
+from django.db.models import Max, Q
 
 from devices.models import LOG_LINES, IssuanceRequest, KeyAndCertificate, ScepSettings
 from devices.models.choices import StateChoices, TriggerChoices
 from devices.rules.lifecycle import OPEN_STATES, State
-from devices.rules.schedule import next_period
+from devices.rules.schedule import Period, next_period
 
 OPEN = sorted(state.value for state in OPEN_STATES)
 """Values of `IssuanceRequest.state` of which a device has at most one."""
@@ -28,14 +29,35 @@ def append(request: IssuanceRequest) -> IssuanceRequest:
     return request
 
 
+def append_many(requests: Sequence[IssuanceRequest]) -> None:
+    """`append` for requests of different devices, with four statements."""
+    lines = IssuanceRequest.objects.filter(device__in=[request.device_id for request in requests])
+    newest = dict(lines.order_by().values_list("device").annotate(Max("sequence")))
+    overwritten = Q()
+    for request in requests:
+        request.sequence = newest.get(request.device_id, 0) + 1
+        if request.sequence > LOG_LINES:
+            overwritten |= Q(device=request.device_id, sequence__lte=request.sequence - LOG_LINES)
+    if overwritten:
+        IssuanceRequest.objects.filter(overwritten).delete()
+    IssuanceRequest.objects.bulk_create(requests)
+
+
 def schedule(
     settings: ScepSettings, trigger: TriggerChoices, request_at: datetime, *, offset_seconds: int
 ) -> IssuanceRequest:
     """The next automatic request of a device, in [To Be Processed] until `request_at`."""
+    return append(scheduled(settings, trigger, request_at, offset_seconds=offset_seconds))
+
+
+def scheduled(
+    settings: ScepSettings, trigger: TriggerChoices, request_at: datetime, *, offset_seconds: int
+) -> IssuanceRequest:
+    """The same, not stored yet."""
     request = IssuanceRequest(device_id=settings.device_id, trigger=trigger)
     set_time(request, request_at, offset_seconds)
     take_over(request, settings)
-    return append(request)
+    return request
 
 
 def set_time(request: IssuanceRequest, request_at: datetime, offset_seconds: int) -> None:
@@ -81,17 +103,24 @@ def is_scheduled(request: IssuanceRequest | None) -> bool:
 
 def next_period_after(ended: IssuanceRequest, settings: ScepSettings) -> datetime | None:
     """When the request that follows the automatic one `ended` is sent (R12), or None for never."""
-    if ended.completed_at is None:
-        raise ValueError(f"{ended} has not ended")
     key = KeyAndCertificate.objects.filter(
         device=settings.device_id,
         key_use=settings.key_use,
         ipsec_destination=settings.ipsec_destination,
     ).first()
+    return period_after(ended, settings.period, (key.not_before, key.not_after) if key else None)
+
+
+def period_after(
+    ended: IssuanceRequest, period: Period, validity: tuple[datetime, datetime] | None
+) -> datetime | None:
+    """The same, with the `validity` of the certificate in use at hand."""
+    if ended.completed_at is None:
+        raise ValueError(f"{ended} has not ended")
     return next_period(
         ended_at=ended.completed_at,
         request_at=ended.request_at,
         successful=ended.state == State.SUCCESSFUL,
-        period=settings.period,
-        validity=(key.not_before, key.not_after) if key else None,
+        period=period,
+        validity=validity,
     )

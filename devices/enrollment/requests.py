@@ -7,8 +7,7 @@ PermissionDenied when `actor` may not (R1).
 
 from __future__ import annotations
 
-import random
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,17 +20,10 @@ from django.utils.translation import gettext as _
 from devices import access, audit, doorbell
 from devices.access import Permission
 from devices.audit import Actor
-from devices.enrollment import checks, log
+from devices.enrollment import checks, log, upcoming
 from devices.errors import Conflict
 from devices.models import PARAMETER_FIELDS, Device, IssuanceRequest, ScepSettings, summary
 from devices.models.choices import TriggerChoices
-from devices.rules import schedule
-
-_TIMER_FIELDS = frozenset({"timer_enabled", "request_start_at", "auto_adjust"})
-"""What the time of the timer's own request depends on."""
-
-_PERIOD_FIELDS = frozenset({"request_interval_days", "renew_at_percent", "renew_days_before"})
-"""What the time of the next periodic request depends on."""
 
 SETTINGS_FIELDS = (
     "server",
@@ -111,7 +103,7 @@ def plan_settings(
     if suspends_timer and under_way:
         raise checks.request_open()
     checks.check(settings, device, checks.timer_problems(settings, device, after.keys(), now))
-    if under_way and settings.timer_enabled and after.keys() & _TIMER_FIELDS:
+    if under_way and settings.timer_enabled and after.keys() & upcoming.TIMER_FIELDS:
         raise checks.request_open()
     return Plan(settings, before, after, password_changed, suspends_timer)
 
@@ -153,9 +145,11 @@ def change_settings(
         settings.clean_fields(exclude={field.name for field in settings._meta.fields} - {"server"})
     if plan.password_changed:
         settings.set_challenge_password(fields["challenge_password"])
-    current = _apply_timer(settings, current, plan.after.keys())
+    following = upcoming.after_change(
+        settings, current, plan.after.keys(), lambda: upcoming.next_period(settings)
+    )
     settings.save()
-    _sync_scheduled(settings, current, plan.after.keys())
+    upcoming.store(current, following)
     summary.refresh([device.pk])
     facts = {"suspended_timers": 1} if plan.suspends_timer else {}
     audit.record(actor, "scep_settings.update", device, plan.changes | facts)
@@ -247,67 +241,3 @@ def check_settings(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def _locked_settings(device: Device) -> ScepSettings:
     return ScepSettings.objects.select_related("server").select_for_update(of=("self",)).get(device=device)
-
-
-def _apply_timer(
-    settings: ScepSettings, current: IssuanceRequest | None, changed: Set[str]
-) -> IssuanceRequest | None:
-    """Bring the device's next request in line with the timer (R9, R10); returns the request that is open now."""
-    if not changed & _TIMER_FIELDS:
-        return current
-    if not settings.timer_enabled:
-        settings.offset_seconds = None
-        if current is None or not log.is_scheduled(current):
-            return current
-        current.delete()
-        return None
-    if settings.request_start_at is None:
-        raise AssertionError("a timer that is on has its start: timer_problems saw to it")
-    settings.offset_seconds = schedule.draw_offset(settings.auto_adjust, random.randint)
-    started = changed & {"timer_enabled", "request_start_at"}
-    if not started and (current is None or current.trigger != TriggerChoices.TIMER):
-        # the timer has rung: what follows counts from the last success and has no offset (R12)
-        return current
-    request_at = schedule.request_time(settings.request_start_at, settings.offset_seconds)
-    if current is None:
-        return log.schedule(
-            settings, TriggerChoices.TIMER, request_at, offset_seconds=settings.offset_seconds
-        )
-    current.trigger = TriggerChoices.TIMER
-    log.set_time(current, request_at, settings.offset_seconds)
-    current.save()
-    return current
-
-
-def _sync_scheduled(settings: ScepSettings, current: IssuanceRequest | None, changed: Set[str]) -> None:
-    """Let the request that waits take the new settings over, and move with a new period."""
-    if not settings.timer_enabled:
-        return
-    if changed & _PERIOD_FIELDS and (current is None or current.trigger == TriggerChoices.PERIODIC):
-        current = _move_period(settings, current)
-    if current is not None and log.is_scheduled(current):
-        current.lease = None  # a worker that is just making a key for it drops what it made
-        current.next_action_at = current.request_at
-        log.take_over(current, settings)
-        current.save()
-
-
-def _move_period(settings: ScepSettings, current: IssuanceRequest | None) -> IssuanceRequest | None:
-    """The periodic request under the new rules (R12); one under way is left to end by itself."""
-    if current is not None and not log.is_scheduled(current):
-        return current
-    last = (
-        IssuanceRequest.objects.filter(device=settings.device_id, completed_at__isnull=False)
-        .exclude(trigger=TriggerChoices.MANUAL)
-        .order_by("-sequence")
-        .first()
-    )
-    at = log.next_period_after(last, settings) if last else None
-    if at is None:
-        if current is not None:
-            current.delete()
-        return None
-    if current is None:
-        return log.schedule(settings, TriggerChoices.PERIODIC, at, offset_seconds=0)
-    log.set_time(current, at, 0)
-    return current

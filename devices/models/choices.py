@@ -5,7 +5,13 @@ The labels in [brackets] of the device manual stand here and nowhere else.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from django.core.exceptions import ValidationError
 from django.db import models
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from devices.rules.keys import KeyUse
@@ -91,6 +97,26 @@ class JobKindChoices(models.TextChoices):
     APPLY_TEMPLATE = "apply_template", _("Apply a template")
     SPREAD = "spread", _("Spread")
     RESTART = "restart", _("Restart")
+    CHECK_IMPORT = "check_import", _("Check a file")
+    APPLY_IMPORT = "apply_import", _("Import a file")
+
+
+class RowOutcomeChoices(models.TextChoices):
+    """What a row of a file comes to."""
+
+    ADDED = "added", _("Added")
+    CHANGED = "changed", _("Changed")
+    UNCHANGED = "unchanged", _("Unchanged")
+    LOCKED = "locked", _("Locked by its timer")
+    """It changes the SCEP server under a timer that is on: only with `suspend_timers` (R3)."""
+    REFUSED = "refused", _("Refused")
+
+
+class FileFormatChoices(models.TextChoices):
+    """How a file of devices is written (R19)."""
+
+    CSV = "csv", _("CSV")
+    XML = "xml", _("XML")
 
 
 class JobStateChoices(models.TextChoices):
@@ -100,6 +126,7 @@ class JobStateChoices(models.TextChoices):
     RUNNING = "running", _("Running")
     FINISHED = "finished", _("Finished")
     CANCELED = "canceled", _("Canceled")
+    REFUSED = "refused", _("Refused: nothing was done")
 
 
 class JobItemStateChoices(models.TextChoices):
@@ -156,3 +183,22 @@ class DeliveryStateChoices(models.TextChoices):
     WAITING = "waiting", _("Waiting")
     DELIVERED = "delivered", _("Delivered")
     FAILED = "failed", _("Given up")
+
+
+def _plain(text: object) -> str:
+    return re.sub(r"[^a-z0-9]", "", str(text).lower())
+
+
+def spelled(choices: Iterable[tuple[Any, Any]], given: object) -> Any:
+    """The value of the choice that `given` means, as stored or as shown, in any case and punctuation: sha256.
+
+    Raises ValidationError that lists the choices.
+    """
+    pairs, wanted = [*choices], _plain(given)
+    for value, label in pairs:
+        if wanted and wanted in (_plain(value), _plain(label)):
+            return value
+    raise ValidationError(
+        gettext("“%(value)s” is not a choice; choose one of %(known)s.")
+        % {"value": str(given)[:100], "known": ", ".join(str(value) for value, _label in pairs)}
+    )

@@ -159,7 +159,7 @@ class Device(models.Model):
         if not checked.secrets and (keep_secrets or not self.connector_secrets_set):
             return False
         # what is replaced as a whole need not be readable any more
-        kept = self._reveal_connector_secrets() if set(stored) - set(checked.secrets) else {}
+        kept = self.reveal_connector_secrets() if set(stored) - set(checked.secrets) else {}
         secret = {name: value for name, value in {**kept, **checked.secrets}.items() if value}
         self.connector_secrets_encrypted = secrets.encrypt_text(json.dumps(secret) if secret else "")
         self.connector_secrets_set = sorted(secret)
@@ -176,9 +176,10 @@ class Device(models.Model):
             raise NotConnected(
                 f"The settings of the device's connector do not fit it: {error}. Correct them in the device's data."
             ) from None
-        return connector(Target(self.host, self.connector_settings, self._reveal_connector_secrets()))
+        return connector(Target(self.host, self.connector_settings, self.reveal_connector_secrets()))
 
-    def _reveal_connector_secrets(self) -> dict[str, str]:
+    def reveal_connector_secrets(self) -> dict[str, str]:
+        """The secret settings in clear, for their one use. Raises devices.secrets.SecretUnreadable."""
         stored = secrets.decrypt_text(self.connector_secrets_encrypted)
         found: dict[str, str] = json.loads(stored) if stored else {}
         return found
