@@ -64,12 +64,12 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str,
 def event(
     actor: Actor,
     action: str,
-    target: models.Model,
+    target: models.Model | str,
     changes: Mapping[str, Any] | None = None,
     *,
     at: datetime | None = None,
 ) -> AuditEvent:
-    """An event that is not stored yet; for bulk_create."""
+    """An event that is not stored yet; for bulk_create. A target without a row, as a file, is a text."""
     return AuditEvent(
         at=at or timezone.now(),
         actor=actor.user,
@@ -77,8 +77,8 @@ def event(
         source=actor.source,
         address=actor.address,
         action=action,
-        target_type=target._meta.model_name or "",
-        target_id=target.pk,
+        target_type=target._meta.model_name or "" if isinstance(target, models.Model) else "file",
+        target_id=target.pk if isinstance(target, models.Model) else None,
         target_name=str(target)[:200],
         changes={name: _plain(value) for name, value in (changes or {}).items()},
     )
@@ -87,7 +87,7 @@ def event(
 def record(
     actor: Actor,
     action: str,
-    target: models.Model,
+    target: models.Model | str,
     changes: Mapping[str, Any] | None = None,
     *,
     at: datetime | None = None,

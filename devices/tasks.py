@@ -7,7 +7,7 @@ import uuid
 from celery import shared_task
 from django.utils import timezone
 
-from devices import idempotency
+from devices import idempotency, imports
 from devices.delivery import dispatch as delivery_dispatch
 from devices.delivery import runner as delivery_runner
 from devices.enrollment import dispatch, runner
@@ -34,6 +34,12 @@ def advance_requests(lease: str, request_ids: list[int]) -> None:
 def claim_due_jobs() -> None:
     """Look for due jobs; beat calls it every few seconds."""
     jobs.ring_for_due(timezone.now())
+
+
+@shared_task(name="devices.tasks.clean_imports")
+def clean_imports() -> None:
+    """Forget files that nobody applied, and old reports; beat calls it every hour."""
+    imports.clean(timezone.now())
 
 
 @shared_task(name="devices.tasks.advance_job")

@@ -161,6 +161,11 @@ SPECTACULAR_SETTINGS = {
         {"name": "webhooks", "description": "Other systems that are told what happens."},
         {"name": "audit-events", "description": "Who did what to what, when, from where."},
     ],
+    "ENUM_NAME_OVERRIDES": {
+        "RowOutcomeEnum": "devices.models.choices.RowOutcomeChoices",
+        "PreviewOutcomeEnum": "devices.templates.Outcome",
+        "ItemStateEnum": "devices.models.choices.JobItemStateChoices",
+    },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
@@ -225,6 +230,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": DISPATCH_TICK_SECONDS,
         # after an outage one tick does the work of all that were missed
         "options": {"expires": max(10.0, 5 * DISPATCH_TICK_SECONDS)},
+    },
+    "clean-imports": {
+        "task": "devices.tasks.clean_imports",
+        "schedule": 3600.0,
+        "options": {"expires": 3000.0},
     },
     "claim-due-jobs": {
         "task": "devices.tasks.claim_due_jobs",

@@ -31,7 +31,7 @@ class JobSerializer(serializers.ModelSerializer[Job]):
         model = Job
         fields = (
             *("id", "kind", "state", "parameters", "actor_name", "source"),
-            *("total", "done", "refused", "created_at", "started_at", "completed_at"),
+            *("total", "done", "refused", "message", "created_at", "started_at", "completed_at"),
         )
         read_only_fields = fields
 
@@ -49,8 +49,12 @@ class NewJobSerializer(SelectionSerializer):
     """What to do, to which devices."""
 
     kind = LenientChoiceField(
-        choices=[choice for choice in JobKindChoices.choices if choice[0] != JobKindChoices.SPREAD],
-        help_text="A spread is started by `device-groups/{id}/spread/`.",
+        choices=[
+            (kind.value, kind.label)
+            for kind in JobKindChoices
+            if KINDS[kind].perform is not None and kind != JobKindChoices.SPREAD
+        ],
+        help_text="A spread is started by `device-groups/{id}/spread/`; files are handed in at `imports/`.",
     )
     parameters = serializers.DictField(
         required=False,

@@ -1,11 +1,11 @@
-"""What each kind of job does to one device, and what its parameters must be.
+"""What each kind of job does, and what its parameters must be.
 
 To add a kind: a value in `JobKindChoices`, and an entry in KINDS.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
@@ -21,8 +21,10 @@ from devices.delivery import restart
 from devices.enrollment import moving, requests
 from devices.models import Device, ScepServer, SettingsTemplate
 from devices.models.choices import JobKindChoices
+from devices.models.job import Job, Progress
 from devices.secrets import SecretUnreadable
 from devices.templates import Snapshot
+from devices.transfer import apply, check
 
 Perform = Callable[[Actor, Device, Mapping[str, Any]], str]
 """Does it, by a service that checks and audits; returns a note for the result, mostly empty.
@@ -31,18 +33,40 @@ Raises what services raise: ValidationError, Conflict, PermissionDenied. Called 
 """
 
 
+def _never(_parameters: Mapping[str, Any]) -> bool:
+    return False
+
+
+def _nothing(_of: object) -> None:
+    pass
+
+
+Steps = Callable[[Actor, Mapping[str, Any]], Iterator[Progress]]
+"""Does a job that goes by steps of its own, given the job's parameters. The engine makes each step a transaction
+that holds the job: a worker that is killed leaves no step half done. Called anew after that, it goes on with what
+the database says is left. Raises PermissionDenied, which ends the job.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of job."""
+    """One kind of job: it goes device by device (`perform`), or by steps of its own (`steps`)."""
 
     permission: Permission
-    perform: Perform
+    perform: Perform | None
     check: Callable[[Mapping[str, Any]], object]
     """Raises ValidationError, by field, for parameters that no device could take; before the job exists."""
     secret: frozenset[str] = frozenset()
     """Names of parameters that are stored encrypted."""
     freeze: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
     """What the job keeps of checked parameters, and what `perform` gets: they do not change while it runs."""
+    steps: Steps | None = None
+    is_whole: Callable[[Mapping[str, Any]], bool] = _never
+    """True when all steps are one transaction, which is withdrawn when any of them refuses anything."""
+    refuse: Callable[[Mapping[int, str]], None] = _nothing
+    """Keeps why a job was withdrawn: the refusals of its steps."""
+    ended: Callable[[Job], None] = _nothing
+    """Cleans up when the job has ended, whatever the end, in the transaction that ends it."""
 
 
 def _send_request(actor: Actor, device: Device, parameters: Mapping[str, Any]) -> str:
@@ -135,6 +159,22 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             permission=Permission.RESTART_DEVICE,
             perform=_restart,
             check=_no_parameters,
+        ),
+        JobKindChoices.CHECK_IMPORT.value: Kind(
+            permission=Permission.ADD_DEVICE,
+            perform=None,
+            check=_nothing,
+            steps=check.steps,
+            ended=check.ended,
+        ),
+        JobKindChoices.APPLY_IMPORT.value: Kind(
+            permission=Permission.ADD_DEVICE,
+            perform=None,
+            check=_nothing,
+            steps=apply.steps,
+            is_whole=lambda parameters: not parameters["good_rows_only"],
+            refuse=apply.refuse,
+            ended=apply.ended,
         ),
     }
 )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -15,31 +15,26 @@ from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
-from devices import audit, doorbell, secrets
-from devices.audit import Actor
+from devices import doorbell
 from devices.errors import Conflict, sentences
 from devices.jobs import service
 from devices.jobs.kinds import KINDS
-from devices.models import AuditEvent, Job, JobItem
-from devices.models.choices import JobItemStateChoices, JobStateChoices
+from devices.jobs.steps import StepsTurn
+from devices.jobs.turn import LEASE, TURN, LeaseLost, Turn
+from devices.models import Job, JobItem
+from devices.models.choices import JobItemStateChoices
+from devices.models.job import Progress
 from devices.secrets import SecretUnreadable
 
 logger = logging.getLogger(__name__)
 
-LEASE = timedelta(seconds=60)
-"""How long a worker may be silent about a job before another one takes it over; a device takes far less."""
-
-TURN = timedelta(seconds=15)
-"""How long a worker stays with one job before it lets others have their turn."""
+_WATCH_SECONDS = 0.5
+"""How often a command looks at a job that somebody else works on."""
 
 _CHUNK = 50
 """Devices that are read at once, and after which the progress is told."""
 
 _REFUSALS = (ValidationError, Conflict, PermissionDenied, SecretUnreadable)
-
-
-class LeaseLost(Exception):
-    """The job was canceled, or somebody else took it over."""
 
 
 def ring_for_due(now: datetime) -> None:
@@ -51,24 +46,40 @@ def ring_for_due(now: datetime) -> None:
 
 def claim_due(now: datetime) -> list[tuple[int, uuid.UUID]]:
     """Lease every job that is due at `now`; id and lease of each. Of several dispatchers one gets a job."""
-    claimed = []
-    for job_id, held in Job.objects.filter(next_action_at__lte=now).values_list("pk", "lease"):
-        lease = uuid.uuid4()
-        if Job.objects.filter(pk=job_id, lease=held, next_action_at__lte=now).update(
-            lease=lease, next_action_at=now + LEASE
-        ):
-            claimed.append((job_id, lease))
-    return claimed
+    due = Job.objects.filter(next_action_at__lte=now).values_list("pk", flat=True)
+    return [(job_id, lease) for job_id in due if (lease := claim(job_id, now)) is not None]
 
 
-def advance(job_id: int, lease: uuid.UUID, *, clock: Callable[[], datetime] = timezone.now) -> None:
-    """Work on the job held under `lease` for one turn; then end it, or give it back and have it rung for again."""
+def claim(job_id: int, now: datetime) -> uuid.UUID | None:
+    """The lease of one job, when it is due at `now` and nobody else was faster."""
+    lease = uuid.uuid4()
+    due = Job.objects.filter(pk=job_id, next_action_at__lte=now)
+    return lease if due.update(lease=lease, next_action_at=now + LEASE) else None
+
+
+def advance(
+    job_id: int,
+    lease: uuid.UUID,
+    *,
+    clock: Callable[[], datetime] = timezone.now,
+    tell: Callable[[Progress], object] = lambda _progress: None,
+) -> None:
+    """Work on the job held under `lease` for one turn; then end it, or give it back and have it rung for again.
+
+    `tell` hears of the steps of a job that goes by steps.
+    """
     job = Job.objects.select_related("actor").filter(pk=job_id, lease=lease).first()
     if job is None:
         return
+    kind = KINDS[job.kind]
     try:
         with translation.override(job.language):
-            finished = _Turn(job, lease, clock).take()
+            turn = (
+                _ItemsTurn(job, kind, lease, clock)
+                if kind.steps is None
+                else StepsTurn(job, kind, lease, clock, tell)
+            )
+            finished = turn.take()
     except LeaseLost:
         logger.info("job %d was canceled or taken over by another worker", job_id)
     else:
@@ -76,19 +87,27 @@ def advance(job_id: int, lease: uuid.UUID, *, clock: Callable[[], datetime] = ti
             doorbell.ring_jobs()
 
 
-@dataclass(slots=True)
-class _Turn:
-    """One worker's turn at one job."""
+def work_here(job: Job, tell: Callable[[Progress], object]) -> None:
+    """Work on `job` in this process until it has ended, or watch whoever else does; for commands."""
+    while job.is_open:
+        lease = claim(job.pk, timezone.now())
+        if lease is not None:
+            advance(job.pk, lease, tell=tell)
+        else:
+            time.sleep(_WATCH_SECONDS)
+        job.refresh_from_db()
+        tell(Progress(job.done, job.refused, job.total))
 
-    job: Job
-    lease: uuid.UUID
-    clock: Callable[[], datetime]
+
+@dataclass(slots=True)
+class _ItemsTurn(Turn):
+    """One worker's turn at one job that goes device by device."""
 
     def take(self) -> bool:
         """Device after device; True when none is left. Raises LeaseLost."""
         ends = self.clock() + TURN
-        common = {**self.job.parameters, **self._secrets()}
-        self._hold(state=JobStateChoices.RUNNING, started_at=self.job.started_at or self.clock())
+        common = self.parameters()
+        self.begin()
         while items := self._next_items():
             for item in items:
                 self._take(item, {**common, **item.parameters})
@@ -96,27 +115,16 @@ class _Turn:
                     self._tell_progress(lease=None, next_action_at=self.clock())
                     return False
             self._tell_progress()
-        self._finish()
+        self.finish()
         return True
-
-    def _secrets(self) -> Mapping[str, Any]:
-        stored = self.job.secrets_encrypted
-        found: Mapping[str, Any] = json.loads(secrets.decrypt(stored)) if stored else {}
-        return found
 
     def _next_items(self) -> list[JobItem]:
         waiting = self.job.items.filter(state=JobItemStateChoices.WAITING)
         return list(waiting.select_related("device__group").order_by("position")[:_CHUNK])
 
-    def _hold(self, **fields: Any) -> None:
-        """Compare-and-swap on the lease, which is renewed. Raises LeaseLost."""
-        values = {"next_action_at": self.clock() + LEASE, **fields}
-        if not Job.objects.filter(pk=self.job.pk, lease=self.lease).update(**values):
-            raise LeaseLost
-
     def _tell_progress(self, **fields: Any) -> None:
         done, refused = service.counts(self.job)
-        self._hold(done=done, refused=refused, **fields)
+        self.hold(done=done, refused=refused, **fields)
 
     def _take(self, item: JobItem, parameters: Mapping[str, Any]) -> None:
         """One device: the mark and what is done stand or fall together."""
@@ -147,14 +155,9 @@ class _Turn:
     def _perform(self, item: JobItem, parameters: Mapping[str, Any]) -> str:
         if item.device is None:
             raise Conflict("device_deleted", _("The device was deleted meanwhile."))
-        return KINDS[self.job.kind].perform(self._actor(), item.device, parameters)
-
-    def _actor(self) -> Actor:
-        """Whoever started the job: what they may do is asked anew for each device. Raises PermissionDenied."""
-        job = self.job
-        if job.actor is None and job.source != AuditEvent.Source.SYSTEM:
-            raise PermissionDenied(_("The user who started the job was removed."))
-        return Actor(job.actor, job.actor_name, AuditEvent.Source(job.source), job.address)
+        if self.kind.perform is None:
+            raise AssertionError(f"{self.job.kind} goes by steps")
+        return self.kind.perform(self.actor(), item.device, parameters)
 
     def _mark(self, item: JobItem, state: JobItemStateChoices) -> None:
         """Raises LeaseLost when the item is no longer ours to do."""
@@ -164,12 +167,3 @@ class _Turn:
 
     def _say(self, item: JobItem, state: JobItemStateChoices, message: str) -> None:
         JobItem.objects.filter(pk=item.pk).update(state=state, message=message)
-
-    @transaction.atomic
-    def _finish(self) -> None:
-        job = Job.objects.select_for_update().filter(pk=self.job.pk, lease=self.lease).first()
-        if job is None:
-            raise LeaseLost
-        service.end(job, JobStateChoices.FINISHED, self.clock())
-        facts = {"kind": job.kind, "done": job.done, "refused": job.refused}
-        audit.record(audit.SYSTEM, "job.finished", job, facts, at=job.completed_at)

@@ -19,6 +19,7 @@ from devices.errors import Conflict
 from devices.jobs.kinds import KINDS
 from devices.models import Device, Job, JobItem
 from devices.models.choices import JobItemStateChoices, JobKindChoices, JobStateChoices
+from devices.models.job import Progress
 
 Selected = tuple[Device, Mapping[str, Any]]
 """A device, and parameters that count for it alone."""
@@ -33,6 +34,35 @@ def start(
     Raises PermissionDenied, and ValidationError with a dict of fields for parameters that no device could take,
     or when `devices` is empty.
     """
+    job = _create(actor, kind, parameters)
+    pairs = (entry if isinstance(entry, tuple) else (entry, {}) for entry in devices)
+    items = [
+        JobItem(job=job, position=position, device=device, device_name=device.name, parameters=dict(own))
+        for position, (device, own) in enumerate(pairs)
+    ]
+    if not items:
+        raise ValidationError({"devices": _("No device is selected.")})
+    JobItem.objects.bulk_create(items, batch_size=1000)
+    job.total = len(items)
+    job.save(update_fields=["total"])
+    _announce(actor, job)
+    return job
+
+
+@transaction.atomic
+def start_steps(actor: Actor, kind: JobKindChoices, parameters: Mapping[str, Any], *, total: int = 0) -> Job:
+    """A job of a kind that goes by steps of its own; `total` is what its progress counts up to, 0 while unknown.
+
+    Raises PermissionDenied, and ValidationError with a dict of fields.
+    """
+    job = _create(actor, kind, parameters)
+    job.total = total
+    job.save(update_fields=["total"])
+    _announce(actor, job)
+    return job
+
+
+def _create(actor: Actor, kind: JobKindChoices, parameters: Mapping[str, Any]) -> Job:
     definition = KINDS[kind]
     access.require(actor, definition.permission)
     definition.check(parameters)
@@ -40,7 +70,7 @@ def start(
     secret = {name: value for name, value in parameters.items() if name in definition.secret and value}
     plain = {name: value for name, value in parameters.items() if name not in definition.secret}
     now = timezone.now()
-    job = Job.objects.create(
+    return Job.objects.create(
         kind=kind,
         actor=actor.user,
         actor_name=actor.name,
@@ -52,19 +82,12 @@ def start(
         created_at=now,
         next_action_at=now,
     )
-    pairs = (entry if isinstance(entry, tuple) else (entry, {}) for entry in devices)
-    items = [
-        JobItem(job=job, position=position, device=device, device_name=device.name, parameters=dict(own))
-        for position, (device, own) in enumerate(pairs)
-    ]
-    if not items:
-        raise ValidationError({"devices": _("No device is selected.")})
-    JobItem.objects.bulk_create(items, batch_size=1000)
-    job.total = len(items)
-    job.save(update_fields=["total"])
-    audit.record(actor, "job.create", job, {"kind": job.kind, "devices": job.total, **plain}, at=now)
+
+
+def _announce(actor: Actor, job: Job) -> None:
+    facts = {"kind": job.kind, "devices": job.total, **job.parameters}
+    audit.record(actor, "job.create", job, facts, at=job.created_at)
     transaction.on_commit(doorbell.ring_jobs)
-    return job
 
 
 @transaction.atomic
@@ -76,16 +99,23 @@ def cancel(actor: Actor, job: Job) -> Job:
         raise Conflict("job_ended", _("The job has ended already."))
     left = locked.items.filter(state=JobItemStateChoices.WAITING).update(state=JobItemStateChoices.CANCELED)
     end(locked, JobStateChoices.CANCELED, timezone.now())
+    if KINDS[locked.kind].steps is not None:
+        left = locked.total - locked.done - locked.refused
     audit.record(actor, "job.cancel", locked, {"done": locked.done, "canceled": left})
     return locked
 
 
-def end(job: Job, state: JobStateChoices, now: datetime) -> None:
-    """Close `job`, which the caller's transaction holds: counted, and its secrets gone."""
-    job.done, job.refused = counts(job)
+def end(job: Job, state: JobStateChoices, now: datetime, progress: Progress | None = None) -> None:
+    """Close `job`, which the caller's transaction holds: counted, unless by `progress`, and its secrets gone."""
+    kind = KINDS[job.kind]
+    if progress is not None:
+        job.done, job.refused, job.total = progress.done, progress.refused, progress.total
+    elif kind.steps is None:
+        job.done, job.refused = counts(job)
     job.state, job.completed_at = state, now
     job.next_action_at = job.lease = job.secrets_encrypted = None
     job.save()
+    kind.ended(job)
 
 
 def counts(job: Job) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from devices.models.scep_server import AllowanceUse, ScepServer
 from devices.models.scep_settings import ScepSettings
 from devices.models.template import SettingsTemplate
 from devices.models.token import ApiToken
+from devices.models.transfer import Import, ImportPart, ImportRow
 from devices.models.webhook import ExpiryNotice, Webhook, WebhookDelivery
 
 __all__ = [
@@ -25,6 +26,9 @@ __all__ = [
     "DeviceGroup",
     "ExpiryNotice",
     "IdempotentRequest",
+    "Import",
+    "ImportPart",
+    "ImportRow",
     "IssuanceRequest",
     "Job",
     "JobItem",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from django.conf import settings
@@ -14,6 +16,17 @@ from devices.models.device import Device
 
 _OPEN = [JobStateChoices.WAITING.value, JobStateChoices.RUNNING.value]
 _IS_OPEN = models.Q(state__in=_OPEN)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a job is that goes by steps of its own, not device by device."""
+
+    done: int
+    refused: int
+    total: int
+    refusals: Mapping[int, str] = field(default_factory=dict)
+    """What this step refused and why, by ids that the kind knows."""
 
 
 class Job(models.Model):
@@ -42,6 +55,8 @@ class Job(models.Model):
     total = models.PositiveIntegerField(_("Devices"), default=0)
     done = models.PositiveIntegerField(_("Done"), default=0)
     refused = models.PositiveIntegerField(_("Refused"), default=0)
+    message = models.TextField(_("Message"), blank=True)
+    """Why it ended as it did, where the results do not say it."""
     created_at = models.DateTimeField(_("Created"))
     started_at = models.DateTimeField(_("Started"), null=True, blank=True)
     completed_at = models.DateTimeField(_("Completed"), null=True, blank=True)

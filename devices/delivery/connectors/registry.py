@@ -66,6 +66,12 @@ def choices() -> list[tuple[str, Text]]:
     return [(NO_CONNECTOR, _("None")), *((name, connector.label) for name, connector in known().items())]
 
 
+def secret_names() -> frozenset[str]:
+    """The names of the settings that any connector keeps secret."""
+    schemas = (connector.schema for connector in known().values())
+    return frozenset(setting.name for schema in schemas for setting in schema if setting.is_secret)
+
+
 def can(name: str, capability: Capability) -> bool:
     """True when the connector `name` is there and can do it."""
     connector = known().get(name)

@@ -10,6 +10,8 @@ from django.db import models, transaction
 from devices import secrets
 from devices.models import (
     Device,
+    ImportPart,
+    ImportRow,
     IssuanceRequest,
     Job,
     KeyAndCertificate,
@@ -30,6 +32,8 @@ ENCRYPTED_COLUMNS: tuple[tuple[type[models.Model], tuple[str, ...]], ...] = (
     (SettingsTemplate, ("challenge_password_encrypted",)),
     (Job, ("secrets_encrypted",)),
     (Webhook, ("secret_encrypted",)),
+    (ImportPart, ("content_encrypted",)),
+    (ImportRow, ("secrets_encrypted",)),
 )
 """Every column that holds a secret; a test compares this list with the models."""
 

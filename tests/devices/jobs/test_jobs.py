@@ -20,7 +20,7 @@ from devices.access import Permission
 from devices.audit import SYSTEM, Actor
 from devices.enrollment import requests
 from devices.errors import Conflict
-from devices.jobs import kinds, run, service
+from devices.jobs import kinds, run, service, turn
 from devices.models import AuditEvent, Device, IssuanceRequest, Job
 from devices.models.choices import JobKindChoices
 from tests.conftest import member_of
@@ -155,7 +155,7 @@ def test_a_killed_worker_leaves_no_device_half_done_and_none_is_done_twice(
             run.advance(job.pk, claim(job))
     assert IssuanceRequest.objects.count() == 2, "the third one's transaction fell with its mark"
     assert run.claim_due(timezone.now()) == [], "the dead worker's lease still runs"
-    run.advance(job.pk, claim(job, after=run.LEASE + timedelta(seconds=1)))
+    run.advance(job.pk, claim(job, after=turn.LEASE + timedelta(seconds=1)))
     job.refresh_from_db()
     assert (job.state, job.done) == ("finished", 5)
     assert IssuanceRequest.objects.count() == 5
@@ -176,7 +176,7 @@ def test_a_long_job_is_given_back_after_a_turn(
     actor: Actor, fleet: list[Device], rung: list[tuple[int, uuid.UUID]]
 ) -> None:
     now = timezone.now()
-    ticks = iter(now + run.TURN * step / 4 for step in range(100))
+    ticks = iter(now + turn.TURN * step / 4 for step in range(100))
     job = service.start(actor, REQUEST, fleet, {})
     run.advance(job.pk, claim(job), clock=lambda: next(ticks))
     job.refresh_from_db()
