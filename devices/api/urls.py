@@ -12,6 +12,7 @@ from devices.api import (
     overview,
     templates,
     tokens,
+    transfer,
     views,
     webhooks,
 )
@@ -24,6 +25,7 @@ router.register("device-groups", views.DeviceGroupViewSet, basename="device-grou
 router.register("devices", views.DeviceViewSet, basename="device")
 router.register("audit-events", views.AuditEventViewSet, basename="audit-event")
 router.register("auth/tokens", tokens.ApiTokenViewSet, basename="api-token")
+router.register("imports", transfer.ImportViewSet, basename="import")
 router.register("jobs", jobs.JobViewSet, basename="job")
 router.register("settings-templates", templates.SettingsTemplateViewSet, basename="settings-template")
 router.register("webhooks", webhooks.WebhookViewSet, basename="webhook")
@@ -38,6 +40,8 @@ of_job.register("items", jobs.JobItemViewSet, basename="job-item")
 
 of_webhook = SimpleRouter()
 of_webhook.register("deliveries", webhooks.DeliveryViewSet, basename="webhook-delivery")
+of_import = SimpleRouter()
+of_import.register("rows", transfer.ImportRowViewSet, basename="import-row")
 
 urlpatterns = [
     path("auth/token/", tokens.TokenView.as_view(), name="token"),
@@ -56,4 +60,11 @@ urlpatterns = [
     path("forecast/", forecast.ForecastView.as_view(), name="forecast"),
     path("jobs/<int:job_id>/", include(of_job.urls)),
     path("webhooks/<int:webhook_id>/", include(of_webhook.urls)),
+    path("imports/<int:import_id>/report.csv", transfer.ImportReportView.as_view(), name="import-report"),
+    path("imports/<int:import_id>/", include(of_import.urls)),
+    path("exports/devices.csv", transfer.DevicesCsvView.as_view(), name="export-csv"),
+    path("exports/devices.xml", transfer.DevicesXmlView.as_view(), name="export-xml"),
+    path("exports/devices.zip", transfer.DevicesWithSecretsView.as_view(), name="export-secrets"),
+    path("exports/status-log.csv", transfer.StatusLogView.as_view(), name="export-status-log"),
+    path("exports/certificates.zip", transfer.CertificatesView.as_view(), name="export-certificates"),
 ]
