@@ -18,6 +18,7 @@ from fleet.dashboard.views import (
     start,
     templates,
     tokens,
+    transfer,
     webhooks,
 )
 
@@ -30,6 +31,15 @@ urlpatterns = [
     path("devices/", devices.device_list, name="device-list"),
     path("devices/request/", jobs.manual_requests, name="manual-requests"),
     path("devices/restart/", jobs.restart_devices, name="restart-devices"),
+    path("devices/import/", transfer.import_add, name="import-add"),
+    path("devices/import/template.<str:file_format>", transfer.import_template, name="import-template"),
+    path("devices/import/<int:import_id>/", transfer.import_detail, name="import-detail"),
+    path("devices/import/<int:import_id>/state/", transfer.import_state, name="import-state"),
+    path("devices/import/<int:import_id>/apply/", transfer.import_apply, name="import-apply"),
+    path("devices/import/<int:import_id>/report.csv", transfer.import_report, name="import-report"),
+    path("devices/export/", transfer.export, name="export"),
+    path("devices/export/secrets/", transfer.export_secrets, name="export-secrets"),
+    path("devices/export/<str:name>", transfer.export_file, name="export-file"),
     path("devices/add/", devices.device_add, name="device-add"),
     path("devices/<int:device_id>/", devices.device_detail, name="device-detail"),
     path("devices/<int:device_id>/state/", devices.device_state, name="device-state"),

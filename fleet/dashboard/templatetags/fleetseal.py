@@ -13,7 +13,7 @@ from django.template.defaultfilters import date
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from devices.enrollment.requests import SETTINGS_FIELDS
 from devices.models import AuditEvent, Restart, ScepSettings, SettingsTemplate
@@ -22,6 +22,7 @@ from devices.models.choices import (
     JobItemStateChoices,
     JobStateChoices,
     RestartStateChoices,
+    RowOutcomeChoices,
     StatusChoices,
 )
 from devices.templates import Outcome, Row
@@ -41,6 +42,7 @@ JOB_COLORS = {
     JobStateChoices.RUNNING: "yellow",
     JobStateChoices.FINISHED: "green",
     JobStateChoices.CANCELED: "secondary",
+    JobStateChoices.REFUSED: "red",
 }
 
 RESTART_COLORS = {
@@ -67,6 +69,27 @@ DELIVERY_COLORS = {
 }
 
 OUTCOME_COLORS = {Outcome.CHANGED: "blue", Outcome.UNCHANGED: "secondary", Outcome.REFUSED: "red"}
+
+
+ROW_COLORS = {
+    RowOutcomeChoices.ADDED: "green",
+    RowOutcomeChoices.CHANGED: "blue",
+    RowOutcomeChoices.UNCHANGED: "secondary",
+    RowOutcomeChoices.LOCKED: "yellow",
+    RowOutcomeChoices.REFUSED: "red",
+}
+
+IMPORT_STATES = {
+    "checking": (gettext_lazy("Being checked"), "yellow"),
+    "checked": (gettext_lazy("Checked"), "blue"),
+    "unusable": (gettext_lazy("Cannot be used"), "red"),
+    "check_ended": (gettext_lazy("Not checked to the end"), "secondary"),
+    "applying": (gettext_lazy("Being applied"), "yellow"),
+    "applied": (gettext_lazy("Applied"), "green"),
+    "canceled": (gettext_lazy("Canceled"), "secondary"),
+    "nothing_applied": (gettext_lazy("Nothing was applied"), "red"),
+}
+"""What `Import.state` says to people."""
 
 
 _FIELDS = {field.name: field for field in ScepSettings._meta.fields}
@@ -135,6 +158,20 @@ def restart_badge(restart: Restart) -> SafeString:
     """Where a restart stands."""
     choice = RestartStateChoices(restart.state)
     return badge(choice.label, RESTART_COLORS[choice], moving=RESTART_COLORS[choice] == "yellow")
+
+
+@register.filter
+def row_badge(outcome: str) -> SafeString:
+    """What a row of a file comes to."""
+    choice = RowOutcomeChoices(outcome)
+    return badge(choice.label, ROW_COLORS[choice])
+
+
+@register.filter
+def import_badge(state: str) -> SafeString:
+    """Where an import stands."""
+    label, color = IMPORT_STATES[state]
+    return badge(label, color, moving=color == "yellow")
 
 
 @register.filter

@@ -12,7 +12,7 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Page, Paginator
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
@@ -34,7 +34,7 @@ def actor_of(request: HttpRequest) -> Actor:
     return Actor.of(request.user, AuditEvent.Source.DASHBOARD, request.META.get("REMOTE_ADDR"))
 
 
-View = Callable[Concatenate[HttpRequest, P], HttpResponse]
+View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
 
 def changes(permission: Permission) -> Callable[[View[P]], View[P]]:
@@ -46,7 +46,7 @@ def changes(permission: Permission) -> Callable[[View[P]], View[P]]:
     def decorate(view: View[P]) -> View[P]:
         @require_http_methods(["GET", "HEAD", "POST"])
         @wraps(view)
-        def checked(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        def checked(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
             if not may(request.user, permission):
                 raise PermissionDenied(denial(permission))
             return view(request, *args, **kwargs)

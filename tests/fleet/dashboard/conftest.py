@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from io import BytesIO
 from typing import Any
 
 import pytest
 from django.utils import timezone, translation
 
-from devices import inventory, templates
+from devices import imports, inventory, templates
 from devices.audit import SYSTEM
 from devices.jobs import service as jobs
 from devices.models import Device, IssuanceRequest, KeyAndCertificate, summary
@@ -85,4 +86,5 @@ def fleet() -> dict[str, Any]:
         "job": job,
         "webhook": webhook,
         "template": template,
+        "import": imports.receive(SYSTEM, BytesIO(b"name,host\nnew-1,10.1.2.3\n"), file_name="fleet.csv"),
     }

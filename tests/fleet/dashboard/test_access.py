@@ -28,6 +28,9 @@ CHANGING = {
     "job-cancel",
     "device-restart",
     "restart-devices",
+    "import-add",
+    "import-apply",
+    "export-secrets",
     "server-add",
     "server-edit",
     "server-delete",
@@ -46,13 +49,15 @@ CHANGING = {
 LOOKING = {
     *("start", "overview", "device-list", "device-detail", "device-state", "server-list", "group-list"),
     *("job-list", "job-detail", "job-state", "audit-trail", "template-list", "load"),
+    *("import-detail", "import-state", "export"),
 }
-SELECTED = {"manual-requests", "template-apply", "restart-devices"}
+FILES = {"certificate", "import-template", "import-report", "export-file"}
+"""What is downloaded by whoever may look."""
 OWN = {"token-list", "token-add", "token-revoke"}
 """Pages about what belongs to whoever asks; test_tokens.py has more about them."""
 OF_ADMINISTRATORS = {"webhook-list", "webhook-detail", "webhook-test"}
 """Pages that nobody else sees; test_webhooks.py has more about them."""
-SELECTED = {"manual-requests", "template-apply"}
+SELECTED = {"manual-requests", "template-apply", "restart-devices"}
 """Pages about the devices that the query names."""
 
 
@@ -66,19 +71,19 @@ def address(name: str, fleet: dict[str, Any]) -> str:
     """The address of the page `name` for the objects of `fleet`."""
     (pattern,) = [pattern for pattern in urlpatterns if pattern.name == name]
     wanted = pattern.pattern.converters
-    arguments = {f"{kind}_id": thing.pk for kind, thing in fleet.items()}
+    arguments: dict[str, Any] = {f"{kind}_id": thing.pk for kind, thing in fleet.items()}
+    arguments |= {"file_format": "csv", "name": "devices.csv"}
     query = f"?device={fleet['device'].pk}" if name in SELECTED else ""
     return reverse(name, kwargs={argument: arguments[argument] for argument in wanted}) + query
 
 
 def test_every_page_is_accounted_for() -> None:
     # a page that is added is either for everyone, for looking or for changing: it belongs in a list above
-    assert {
-        pattern.name for pattern in urlpatterns
-    } == PUBLIC | CHANGING | LOOKING | OWN | OF_ADMINISTRATORS | {"certificate"}
+    known = PUBLIC | CHANGING | LOOKING | OWN | OF_ADMINISTRATORS | FILES
+    assert {pattern.name for pattern in urlpatterns} == known
 
 
-@pytest.mark.parametrize("name", sorted(CHANGING | LOOKING | {"certificate"}))
+@pytest.mark.parametrize("name", sorted(CHANGING | LOOKING | FILES))
 def test_a_stranger_is_sent_to_the_sign_in(name: str, fleet: dict[str, Any], client: Client) -> None:
     for method in (client.get, client.post):
         response = method(address(name, fleet))
@@ -97,7 +102,10 @@ def test_a_viewer_changes_nothing(name: str, fleet: dict[str, Any], viewer_clien
     assert not IssuanceRequest.objects.exists()
 
 
-OF_OPERATORS = {"device-add", "device-edit", "device-restart", "restart-devices", "group-add", "group-edit"}
+OF_OPERATORS = {
+    *("device-add", "device-edit", "device-restart", "restart-devices", "group-add", "group-edit"),
+    *("import-add", "import-apply"),
+}
 
 
 @pytest.mark.parametrize("name", sorted(CHANGING))
