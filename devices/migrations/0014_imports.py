@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('devices', '0010_server_connection'),
+        ('devices', '0013_webhooks'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
