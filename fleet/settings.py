@@ -157,6 +157,8 @@ SPECTACULAR_SETTINGS = {
         {"name": "scep-servers", "description": "Communication settings and allowances."},
         {"name": "settings-templates", "description": "Named sets of settings for many devices."},
         {"name": "jobs", "description": "One action over many devices."},
+        {"name": "imports", "description": "Files of devices, checked and then applied."},
+        {"name": "exports", "description": "Files of devices, status logs and certificates."},
         {"name": "forecast", "description": "The load that SCEP servers have to expect."},
         {"name": "webhooks", "description": "Other systems that are told what happens."},
         {"name": "audit-events", "description": "Who did what to what, when, from where."},

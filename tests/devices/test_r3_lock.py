@@ -87,7 +87,13 @@ class TestServer:
         assert "locked while 3 timers are on" in page
         assert 'href="?suspend=1"' in page
         before = schedule()
-        values = {"name": server.name, "url": NEW_URL, "port": "", "timeout": "5"}
+        values = {
+            "name": server.name,
+            "url": NEW_URL,
+            "port": "",
+            "timeout": "5",
+            "renewal_form": server.renewal_form,
+        }
         assert administrator_client.post(f"{address}?suspend=1", values).status_code == 302
         assert ScepServer.objects.get().url == NEW_URL
         assert schedule() == before
