@@ -306,7 +306,7 @@ class TestEverywhere:
         for name in ("Send Request", "Settings", "Edit", "Delete"):
             expect(page.get_by_role("link", name=name, exact=True)).to_have_count(0)
         buttons = page.get_by_role("button").all_inner_texts()
-        beside = {"", "◐", "Set up", "Sign out"}
+        beside = {"", "◐", "Set up", "API", "Sign out"}
         assert [text for text in buttons if text.strip() not in beside] == []
 
     def test_signing_out_from_another_window_leads_to_the_sign_in(self, admin: Visit) -> None:
