@@ -10,6 +10,7 @@ import pytest
 from django.db import connection, connections
 
 from devices.audit import SYSTEM
+from devices.enrollment import connection as key_making
 from devices.enrollment import dispatch, ending, requests, runner
 from devices.enrollment.turn import Turn
 from devices.models import Device, IssuanceRequest, KeyAndCertificate
@@ -83,7 +84,7 @@ class TestCrashes:
         self, ca: Ca, clock: Clock, rings: Rings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         device = timed(ca)
-        self.kill_at(monkeypatch, runner, "new_transaction")
+        self.kill_at(monkeypatch, key_making, "new_transaction")
         self.crash_and_go_on(clock, rings)
         assert ended(device).state == State.SUCCESSFUL
 
