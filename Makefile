@@ -72,12 +72,15 @@ messages: $(COMPILED) ## compile the translations
 # these run the whole program, on SQLite in both passes
 NOT_TWICE := $(addprefix --ignore tests/fleet/,test_embedded.py test_demo.py test_supervisor.py)
 
+# two at a time, each with counterparts of its own; a file's tests stay together, as they share a server
+IN_PARALLEL := -n 2 --dist loadfile
+
 # --- tests and checks ----------------------------------------------------------------------------------
 
 test: $(VENV)/.development assets messages ## run every test: on PostgreSQL, then what depends on it on SQLite
 	@scripts/install-debian-packages
-	$(BIN)/python -m pytest
-	FLEETSEAL_TEST_DATABASE=sqlite $(BIN)/python -m pytest -m "not browser" tests/devices tests/fleet $(NOT_TWICE)
+	$(BIN)/python -m pytest $(IN_PARALLEL)
+	FLEETSEAL_TEST_DATABASE=sqlite $(BIN)/python -m pytest $(IN_PARALLEL) -m "not browser" tests/devices tests/fleet $(NOT_TWICE)
 
 check: $(VENV)/.development messages ## ruff, mypy, import contracts, OpenAPI, migrations, deployment settings, translations
 	$(BIN)/ruff check .

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
 from scep.algorithms import ContentCipher, SignatureAlgorithm
@@ -110,3 +110,16 @@ class Behavior:
     """Return the certificate that was to be renewed (quirk 21)."""
     next_ca: bool = False
     """Have a next CA ready, and offer and answer GetNextCACert."""
+
+    def __repr__(self) -> str:
+        """What differs from the answers of a well-behaved server."""
+        switched = {
+            switch.name: value
+            for switch in fields(self)
+            if (value := getattr(self, switch.name)) != switch.default
+        }
+        shown = (
+            f"{name}={sorted(value) if isinstance(value, frozenset) else value!r}"
+            for name, value in switched.items()
+        )
+        return f"Behavior({', '.join(shown)})"
