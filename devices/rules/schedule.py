@@ -39,6 +39,11 @@ class Period:
     renew_at_percent: int | None = None
     renew_days_before: int | None = None
 
+    @property
+    def goes_by_lifetime(self) -> bool:
+        """True when the certificate's own lifetime counts."""
+        return self.renew_at_percent is not None or self.renew_days_before is not None
+
 
 def repeats(period: Period) -> bool:
     """True when anything follows the first request."""
@@ -48,6 +53,8 @@ def repeats(period: Period) -> bool:
 SHORTEST_RETRY = timedelta(hours=1)
 LONGEST_RETRY = timedelta(days=7)
 """Between these a renewal that failed is tried again."""
+RETRY_WITHOUT_CERTIFICATE = timedelta(days=1)
+"""After which a device that is to renew by the lifetime, and has no certificate yet, is tried again."""
 
 
 def renewal_time(period: Period, not_before: datetime, not_after: datetime) -> datetime | None:
@@ -73,7 +80,8 @@ def next_period(
     By the interval it is counted from the last success. A failed request does not move the rhythm: the next
     one keeps its distance from the time the failed one was set for.
     By the lifetime (`validity`: notBefore and notAfter of the certificate in use, None without one) it is
-    the renewal time; once that has passed, a quarter of what is left of the lifetime later.
+    the renewal time; once that has passed, a quarter of what is left of the lifetime later. Without a certificate the
+    interval alone counts, and without an interval a failed request is tried again after RETRY_WITHOUT_CERTIFICATE.
     """
     times = []
     if period.interval_days is not None:
@@ -85,6 +93,9 @@ def next_period(
             left = (validity[1] - ended_at) / 4
             renewal = ended_at + min(max(left, SHORTEST_RETRY), LONGEST_RETRY)
         times.append(renewal)
+    elif not times and validity is None and not successful and period.goes_by_lifetime:
+        # there is no lifetime yet to go by, and nothing else would ever ask again
+        times.append(ended_at + RETRY_WITHOUT_CERTIFICATE)
     return max(min(times), ended_at) if times else None
 
 

@@ -60,7 +60,7 @@ def following(ended: Line, settings: Settings, validity: tuple[datetime, datetim
 
     After a success one interval later, after a failure one interval after the time it was set for (decision 6).
     Renewal by `validity`, where that is earlier; one whose time has passed is tried after a quarter of what is
-    left, but not sooner than in an hour nor later than in a week (decision 7).
+    left, but not sooner than in an hour nor later than in a week; without a certificate after a day (decision 7).
     """
     ended_at = ended.completed_at
     if ended_at is None:
@@ -83,6 +83,8 @@ def following(ended: Line, settings: Settings, validity: tuple[datetime, datetim
         elif renewals:
             quarter = (ends - ended_at).total_seconds() / 4
             times.append(ended_at + timedelta(seconds=min(max(quarter, 3600), 7 * 24 * 3600)))
+    elif not times and ended.status == "error" and (settings.renew_at_percent or settings.renew_days_before):
+        times.append(ended_at + timedelta(hours=24))
     return Next("periodic", max(min(times), ended_at), 0) if times else None
 
 

@@ -148,3 +148,10 @@ class TestRenewal:
             ended_at=ISSUED, request_at=ISSUED, successful=False, period=Period(30, renew_at_percent=50)
         )
         assert at == ISSUED + timedelta(days=30)
+
+
+def test_without_a_certificate_to_go_by_a_failure_is_tried_again_after_a_day() -> None:
+    by_lifetime = Period(renew_at_percent=70)
+    failed = next_period(ended_at=START, request_at=START, successful=False, period=by_lifetime)
+    assert failed == START + timedelta(days=1)
+    assert next_period(ended_at=START, request_at=START, successful=False, period=Period()) is None
