@@ -1,6 +1,8 @@
 """HTTP connections whose answers have a deadline as a whole: a server that drips its headers holds nobody up.
 
-Sockets time out per read, so one byte at a time could last for ever (quirk 29). Here each read gets what is left.
+Sockets time out per read, so one byte at a time could last for ever (quirk 29). Here each read gets what is left, and
+an answer with all that is around its body has a size that it cannot exceed. What SCEP has no use for is not even
+looked at: cookies, and where a redirect leads.
 """
 
 from __future__ import annotations
@@ -18,7 +20,13 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.poolmanager import PoolManager, ProxyManager
 
+from scep.ber import MAX_SIZE
+from scep.errors import NotScep
+
 __all__ = ["answer_by", "new_session", "thread_session"]
+
+_MOST_OCTETS = 2 * MAX_SIZE
+"""Of one answer as it comes: status, headers, and the body in its chunks."""
 
 _local = threading.local()
 
@@ -38,7 +46,7 @@ def thread_session() -> requests.Session:
 
 def new_session() -> requests.Session:
     """A session whose answers obey `answer_by` of the thread that uses it."""
-    session = requests.Session()
+    session = _Session()
     # neither proxies nor .netrc of whoever started the worker
     session.trust_env = False
     adapter = _Adapter(pool_connections=4, pool_maxsize=4)
@@ -48,12 +56,20 @@ def new_session() -> requests.Session:
     return session
 
 
+class _Session(requests.Session):
+    """Looks at no redirect: requests would read all of its body, and stumble over what stands in Location."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        return None
+
+
 class _Raw(io.RawIOBase):
-    """A socket's stream in which no read waits beyond the thread's deadline."""
+    """A socket's stream for one answer, in which no read waits beyond the thread's deadline."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
         self._stream = connection.makefile("rb", buffering=0)
+        self._left = _MOST_OCTETS
 
     def readable(self) -> bool:
         return True
@@ -65,7 +81,14 @@ class _Raw(io.RawIOBase):
             if left <= 0:
                 raise TimeoutError("the answer was not complete in time")
             self._socket.settimeout(left)
-        return self._stream.readinto(buffer)
+        if self._left <= 0:
+            raise NotScep(
+                f"A SCEP message was expected, more than {_MOST_OCTETS} bytes of HTTP came. "
+                "Check the SCEP server's URL."
+            )
+        count = self._stream.readinto(buffer)
+        self._left -= count or 0
+        return count
 
     def close(self) -> None:
         self._stream.close()
@@ -77,6 +100,12 @@ class _Response(http.client.HTTPResponse):
         super().__init__(sock, *args, **kwargs)
         self.fp.close()
         self.fp = io.BufferedReader(_Raw(sock))
+
+    def begin(self) -> None:
+        super().begin()
+        # requests would parse them, for minutes where a server wants that, and keep them for ever
+        for name in ("Set-Cookie", "Set-Cookie2"):
+            del self.headers[name]
 
 
 class _Connection(HTTPConnection):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pytest
@@ -22,6 +20,7 @@ from scep.server import serving
 from scep.transaction import Transaction, new_transaction
 from scep.transport import thread_session
 from tests.peers.process import free_port
+from tests.scep.raw import http, raw_server
 
 NOW = datetime.now(UTC)
 
@@ -40,46 +39,6 @@ def authority() -> Authority:
 def run(url: str, transaction: Transaction, *, timeout: float = 5) -> Outcome:
     exchange = Exchange(transaction, Step.REQUEST, now=NOW, policy=ServerPolicy())
     return ScepClient(url, timeout=timeout).run(exchange)
-
-
-@contextmanager
-def raw_server(answer: Callable[[socket.socket], None]) -> Iterator[str]:
-    """A server that answers each connection with whatever `answer` does with the socket."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(0.1)
-        ended = threading.Event()
-
-        def serve() -> None:
-            while not ended.is_set():
-                try:
-                    connection, _address = listener.accept()
-                except TimeoutError:
-                    continue
-                with connection:
-                    connection.settimeout(5)
-                    connection.recv(65536)
-                    try:
-                        answer(connection)
-                    except OSError:
-                        continue  # the client had enough
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}/scep"
-        finally:
-            ended.set()
-            thread.join()
-
-
-def http(status: str, body: bytes = b"", *headers: str) -> Callable[[socket.socket], None]:
-    """An ordinary HTTP answer."""
-    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *headers, "", ""]
-
-    def answer(connection: socket.socket) -> None:
-        connection.sendall("\r\n".join(lines).encode() + body)
-
-    return answer
 
 
 def error_of(outcome: Outcome) -> Exception:
