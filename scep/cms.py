@@ -17,11 +17,19 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from scep import asn1, ber, keys
 from scep.algorithms import SignatureAlgorithm
 from scep.asn1 import OID
-from scep.certificates import issuer_and_serial, public_key_of, subject_key_identifier
+from scep.certificates import (
+    UNREADABLE,
+    issuer_and_serial,
+    load_certificate,
+    load_crl,
+    public_key_of,
+    subject_key_identifier,
+)
 from scep.errors import MessageCheckFailed, NotScep, UnsupportedAlgorithm, first_line
 from scep.keys import PrivateKey
 
 __all__ = [
+    "MOST_CERTIFICATES",
     "Signed",
     "certificates_in",
     "contents_of",
@@ -29,6 +37,9 @@ __all__ = [
     "parse_signed",
     "sign",
 ]
+
+MOST_CERTIFICATES = 20
+"""In one message: a chain with two RAs has not ten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +127,8 @@ class Signed:
         if issuer == asn1.issuer_of(certificate.public_bytes(Encoding.DER)):
             return True
         try:  # some peers write the same name with other string types
-            return x509.load_der_x509_certificate_name(issuer) == certificate.issuer  # type: ignore[attr-defined,no-any-return]
-        except (AttributeError, ValueError):
+            return asn1.decode(x509.Name, issuer) == certificate.issuer
+        except UNREADABLE:
             return False
 
     def _signer_text(self) -> str:
@@ -205,7 +216,7 @@ def certificates_in(data: bytes) -> tuple[x509.Certificate, ...]:
     """
     try:
         if bare := _bare(data):
-            return (x509.load_der_x509_certificate(bare),)
+            return (load_certificate(bare),)
     except ValueError as error:
         raise NotScep(
             f"A certificate or a SignedData with certificates was expected, {_glimpse(data)} came "
@@ -227,9 +238,9 @@ def contents_of(
             signed_data = _read_signed_data(data)
             return _certificates(signed_data.certificates), _crls(signed_data.crls)
         try:
-            return (x509.load_der_x509_certificate(bare),), ()
+            return (load_certificate(bare),), ()
         except ValueError:
-            return (), (x509.load_der_x509_crl(bare),)
+            return (), (load_crl(bare),)
     except ValueError as error:
         raise NotScep(
             f"Certificates or CRLs were expected in the envelope, something else came ({first_line(error)}). "
@@ -292,22 +303,30 @@ def _read_signed_data(data: bytes) -> asn1.SignedData:
 
 
 def _certificates(members: list[asn1.TLV] | None) -> tuple[x509.Certificate, ...]:
-    """The X.509 certificates among the CertificateChoices; others and broken ones are of no use to us."""
+    """The X.509 certificates among the CertificateChoices; others and broken ones are of no use to us.
+
+    Raises NotScep for more than anybody has use for: how they hang together has to be found out pair by pair.
+    """
+    if members and len(members) > MOST_CERTIFICATES:
+        raise NotScep(
+            f"At most {MOST_CERTIFICATES} certificates were expected, {len(members)} came. Let the SCEP server send "
+            "the CA, those above it and its RA only."
+        )
     found = []
     for member in members or ():
         try:
-            found.append(x509.load_der_x509_certificate(asn1.encode(member)))
+            found.append(load_certificate(asn1.encode(member)))
         except ValueError:
             continue
     return tuple(found)
 
 
 def _crls(members: list[asn1.TLV] | None) -> tuple[x509.CertificateRevocationList, ...]:
-    """The X.509 CRLs among the RevocationInfoChoices."""
+    """The X.509 CRLs among the first RevocationInfoChoices."""
     found = []
-    for member in members or ():
+    for member in (members or ())[:MOST_CERTIFICATES]:
         try:
-            found.append(x509.load_der_x509_crl(asn1.encode(member)))
+            found.append(load_crl(asn1.encode(member)))
         except ValueError:
             continue
     return tuple(found)

@@ -14,6 +14,7 @@ from cryptography.x509.oid import AttributeOID, NameOID
 
 from scep import asn1, ber, keys
 from scep.algorithms import SignatureAlgorithm
+from scep.certificates import UNREADABLE
 from scep.keys import KeyType, PrivateKey
 
 __all__ = ["CertificateParameters", "KeyType", "SignatureAlgorithm", "challenge_password_of", "load_request"]
@@ -89,7 +90,7 @@ def certification_request(parameters: CertificateParameters, key: PrivateKey, su
 
 
 def load_request(der: bytes) -> x509.CertificateSigningRequest:
-    """A PKCS #10 for reading; `signed_bytes_of(der)` is what was signed. Raises ValueError.
+    """A PKCS #10 whose version and subject can be read; `signed_bytes_of(der)` is what was signed. Raises ValueError.
 
     strongSwan does not sort the SET OF attributes, which cryptography refuses: they are sorted here.
     """
@@ -97,7 +98,12 @@ def load_request(der: bytes) -> x509.CertificateSigningRequest:
     fields = list(ber.children(info))
     if fields and fields[-1][:1] == b"\xa0":
         fields[-1] = ber.wrap(0xA0, b"".join(sorted(ber.children(fields[-1]))))
-    return x509.load_der_x509_csr(ber.wrap(0x30, b"".join((ber.wrap(0x30, b"".join(fields)), *rest))))
+    try:
+        csr = x509.load_der_x509_csr(ber.wrap(0x30, b"".join((ber.wrap(0x30, b"".join(fields)), *rest))))
+        _ = csr.subject  # read on demand, and then too late
+    except UNREADABLE as error:
+        raise ValueError(str(error)) from error
+    return csr
 
 
 def signed_bytes_of(der: bytes) -> bytes:

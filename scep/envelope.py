@@ -30,7 +30,8 @@ def envelop(
 ) -> bytes:
     """DER of a ContentInfo with an EnvelopedData for `recipient`: for its RSA key, else under `password`.
 
-    Raises UnsupportedAlgorithm when that key is not RSA and there is no password.
+    Raises UnsupportedAlgorithm when that key is not RSA and there is no password, and for an RSA key whose size
+    permits no encryption.
     """
     content_key, iv = os.urandom(cipher.key_size), os.urandom(cipher.block_size)
     padder = block_padding.PKCS7(cipher.block_size * 8).padder()
@@ -61,13 +62,20 @@ def _recipient_info(
                 "(RFC 8894 section 3.1), and there is none. Give a challenge password, or use RSA."
             )
         return 3, password_recipient.wrap(content_key, password=password, cipher=cipher)
+    try:
+        encrypted_key = key.encrypt(content_key, padding.PKCS1v15())
+    except ValueError as error:
+        raise UnsupportedAlgorithm(
+            f"An RSA key of 1024 to 16384 bits was expected in the certificate to encrypt for; it has {key.key_size} "
+            f"bits and cannot encrypt ({first_line(error)}). Look at the certificates that GetCACert returns."
+        ) from error
     key_trans = asn1.KeyTransRecipient(
         version=0,
         rid=issuer_and_serial(recipient),
         key_encryption_algorithm=asn1.AlgorithmIdentifier(
             algorithm=asn1.RSA_ENCRYPTION, parameters=asn1.Null()
         ),
-        encrypted_key=key.encrypt(content_key, padding.PKCS1v15()),
+        encrypted_key=encrypted_key,
     )
     return 0, asn1.encode(key_trans)
 

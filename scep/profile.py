@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from scep.algorithms import ContentCipher
 from scep.capabilities import Capabilities
+from scep.certificates import load_certificate
 from scep.transaction import EcTransport, RenewalForm
 
 __all__ = ["ServerPolicy", "ServerProfile"]
@@ -72,7 +73,7 @@ class ServerProfile:
             raise ValueError("a stored profile is an object")
         try:
             certificates = tuple(
-                x509.load_der_x509_certificate(base64.b64decode(text)) for text in stored["ca_certificates"]
+                load_certificate(base64.b64decode(text)) for text in stored["ca_certificates"]
             )
             return cls(Capabilities.of(stored["capabilities"]), certificates)
         except (KeyError, TypeError, AttributeError) as error:

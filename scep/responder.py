@@ -22,7 +22,7 @@ from scep import asn1, cms, keys, messages, registration
 from scep.algorithms import ContentCipher
 from scep.authority import Authority
 from scep.behavior import Behavior, CapabilitiesForm, OtherCertificates
-from scep.certificates import public_key_of
+from scep.certificates import UNREADABLE, public_key_of
 from scep.challenges import Challenges, NoChallenge, SharedChallenge
 from scep.csr import challenge_password_of, load_request
 from scep.errors import FailInfo, ScepError
@@ -228,7 +228,7 @@ class Responder:
         """The certificate that was asked for. Raises Refused where the CSR's wishes make no sense."""
         try:
             return self.authority.issue(load_request(entry.csr), now=self._clock())
-        except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        except UNREADABLE as error:
             raise Refused(FailInfo.BAD_REQUEST, f"the CSR cannot be made a certificate: {error}") from error
 
     def _look_up(self, request: Request) -> tuple[str, bytes]:

@@ -33,13 +33,14 @@ def pinned(certificates: Sequence[x509.Certificate], fingerprint: str) -> tuple[
             f"A CA certificate with the pinned SHA-256 fingerprint {wanted} was expected; GetCACert returned "
             f"{', '.join(found)}. If the CA was renewed, check its new fingerprint and pin that."
         )
-    believed = [anchor]
+    believed = latest = [anchor]
     for _ in range(_LONGEST_CHAIN):
-        believed += [
+        latest = [
             certificate
             for certificate in certificates
-            if certificate not in believed and any(_issued_by(certificate, each) for each in believed)
+            if certificate not in believed and any(_issued_by(certificate, each) for each in latest)
         ]
+        believed = believed + latest
     return tuple(certificate for certificate in certificates if certificate in believed)
 
 
@@ -105,7 +106,7 @@ def check_issued(
     intermediates: Sequence[x509.Certificate] = (),
 ) -> None:
     """Raise WrongCertificate unless `certificate` was issued under `ca_certificates`."""
-    if not _chains_to(certificate, ca_certificates, intermediates, _LONGEST_CHAIN):
+    if not _chains_to(certificate, ca_certificates, intermediates):
         raise WrongCertificate(
             "The certificate should be issued by the CA that GetCACert returned; its issuer is "
             f"{certificate.issuer.rfc4514_string()!r}, which that is not."
@@ -147,17 +148,15 @@ def _chains_to(
     certificate: x509.Certificate,
     anchors: Sequence[x509.Certificate],
     intermediates: Sequence[x509.Certificate],
-    length: int,
 ) -> bool:
-    if any(_issued_by(certificate, anchor) for anchor in anchors):
-        return True
-    return length > 1 and any(
-        is_ca(link)
-        and link != certificate
-        and _issued_by(certificate, link)
-        and _chains_to(link, anchors, intermediates, length - 1)
-        for link in intermediates
-    )
+    """Level by level, so that no signature is checked twice however the intermediates name each other."""
+    level, left = [certificate], [link for link in intermediates if link != certificate and is_ca(link)]
+    for _ in range(_LONGEST_CHAIN):
+        if any(_issued_by(each, anchor) for each in level for anchor in anchors):
+            return True
+        level = [link for link in left if any(_issued_by(each, link) for each in level)]
+        left = [link for link in left if link not in level]
+    return False
 
 
 def _issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
