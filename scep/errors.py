@@ -55,7 +55,8 @@ _REMEDIES = {
 class ScepError(Exception):
     """Base of all errors of this package.
 
-    `str(error)` says what was expected, what came and what the reader can do; it never contains a secret.
+    `str(error)` says what was expected, what came and what the reader can do; it never contains a secret, is
+    printable and has at most 1,500 characters, whatever the server sent.
     `details` is the exact [Details] line of R17. `worth_polling` is True when R11's polling may help: only a
     connection that failed. `server_words` is what the server itself said, as far as it did: printable, at most
     500 characters, for people and not to be trusted.
@@ -66,7 +67,8 @@ class ScepError(Exception):
     hresult = ""
 
     def __init__(self, explanation: str, *, details: str, server_words: str = "") -> None:
-        super().__init__(explanation)
+        # names, numbers and words of a server stand in it, and a server can write a million of them
+        super().__init__(printable_words(explanation, most=_LONGEST_EXPLANATION))
         self.details = details
         self.server_words = server_words
 
@@ -93,12 +95,13 @@ def _scep_details(fail_info: FailInfo) -> str:
 
 
 _MOST_WORDS = 500
+_LONGEST_EXPLANATION = 1500
 
 
-def printable_words(text: str) -> str:
-    """What a server said, fit to be shown: printable, on one line, at most 500 characters."""
-    shown = "".join(character if character.isprintable() else " " for character in text[: 4 * _MOST_WORDS])
-    return " ".join(shown.split())[:_MOST_WORDS]
+def printable_words(text: str, *, most: int = _MOST_WORDS) -> str:
+    """What a server said, fit to be shown: printable, on one line, at most `most` characters."""
+    shown = "".join(character if character.isprintable() else " " for character in text[: 4 * most])
+    return " ".join(shown.split())[:most]
 
 
 class ConnectionFailed(ScepError):

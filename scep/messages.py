@@ -276,7 +276,7 @@ def read_reply(
         raise NotScep(f"A CertRep (messageType 3) was expected; the messageType is {number}.")
     if (theirs := _read_text(signed, asn1.TRANSACTION_ID)) != requester.transaction_id:
         raise MessageCheckFailed(
-            f"The reply is for another transaction: {requester.transaction_id} was expected, {theirs} came."
+            f"The reply is for another transaction: {requester.transaction_id} was expected, {theirs!r:.200} came."
         )
     if _read_octets(signed, asn1.RECIPIENT_NONCE) != sender_nonce:
         raise MessageCheckFailed(

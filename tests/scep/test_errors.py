@@ -72,3 +72,9 @@ def test_a_server_cannot_fill_the_log_with_its_words() -> None:
     assert len(error.server_words) == 500
     assert len(str(error)) < 1000
     assert HttpStatusError(500, server_words="y" * 1_000_000).server_words == "y" * 500
+
+
+def test_an_explanation_is_printable_and_not_too_long() -> None:
+    error = NotScep("It came:\x1b[31m\n" + "x" * 1_000_000)
+    assert str(error).startswith("It came: [31m xxx")
+    assert len(str(error)) == 1500

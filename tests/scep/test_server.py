@@ -83,6 +83,7 @@ def test_connections_stay_open(url: str) -> None:
         ("/scep?operation=GetCRL", 400),
         ("/scep?operation=PKIOperation&message=%25%25", 400),
         ("/scep?operation=PKIOperation&message=AAAA", 400),
+        ("/scep?operation=PKIOperation&message=%C3%BC", 400),
         ("/scep?operation=PKIOperation", 400),
         ("/", 404),
         ("/scepter?operation=GetCACaps", 404),
