@@ -1,4 +1,7 @@
-"""The CMS, PKCS #10 and SCEP structures, declared once (RFC 5652, RFC 2986, RFC 8894).
+"""The CMS and SCEP structures, declared once (RFC 5652, RFC 8894), and what they are written with.
+
+Messages are read into the declared structures. They are written part by part with `sequence_of` and its like: to
+encode an object for each part, and decode it again to stand in the next one, took as long as a signature.
 
 `cryptography.hazmat.asn1` is marked unstable: it is imported here and nowhere else, and requirements.txt
 fixes the version. Its rules, met the hard way: an optional `TLV` is refused; a SET OF whose order the
@@ -7,12 +10,12 @@ sender may have ignored is declared as a list behind an IMPLICIT tag, or kept as
 
 # No `from __future__ import annotations`: the declarations are read at run time.
 
+from functools import lru_cache
 from typing import Annotated, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.asn1 import (
     TLV,
-    BitString,
     Explicit,
     Implicit,
     Null,
@@ -166,34 +169,6 @@ class EnvelopedData:
 
 
 @sequence
-class CertificationRequestInfo:
-    version: int
-    subject: x509.Name
-    public_key: TLV
-    attributes: Annotated[list[Attribute], Implicit(0)]
-
-
-@sequence
-class CertificationRequest:
-    info: CertificationRequestInfo
-    signature_algorithm: AlgorithmIdentifier
-    signature: BitString
-
-
-@sequence
-class Extension:
-    oid: OID
-    value: bytes
-
-
-@sequence
-class Extensions:
-    """Only what this program requests: a subjectAltName, not critical (RFC 5280 section 4.2.1.6)."""
-
-    subject_alt_name: Extension
-
-
-@sequence
 class IssuerAndSubject:
     """What a CertPoll asks about (RFC 8894 section 3.3.3)."""
 
@@ -216,14 +191,41 @@ def tlv(value: object) -> TLV:
     return decode_der(TLV, value if isinstance(value, bytes) else encode_der(value))
 
 
-def inside(structure: type[T], raw: TLV) -> list[T]:
-    """The members of a SET or SEQUENCE kept raw, in the order in which they came. Raises ValueError."""
-    return [decode_der(structure, member) for member in ber.children(encode_der(raw))]
+def inside(structure: type[T], der: bytes) -> list[T]:
+    """The members of a SET or SEQUENCE, in the order in which they came. Raises ValueError."""
+    return [decode_der(structure, member) for member in ber.children(der)]
 
 
-def attribute(oid: OID, value: object) -> Attribute:
-    """An attribute with one value; bytes become an OCTET STRING."""
-    return Attribute(type=oid, values=tlv(ber.wrap(0x31, encode_der(value))))
+@lru_cache(maxsize=256)
+def identifier(oid: OID) -> bytes:
+    """DER of an OBJECT IDENTIFIER."""
+    return encode_der(oid)
+
+
+@lru_cache(maxsize=256)
+def algorithm_with_null(oid: OID) -> bytes:
+    """DER of an AlgorithmIdentifier whose parameters are NULL."""
+    return encode_der(AlgorithmIdentifier(algorithm=oid, parameters=Null()))
+
+
+def attribute(oid: OID, value: object) -> bytes:
+    """DER of an attribute with one value; bytes become an OCTET STRING."""
+    return attribute_of(oid, encode_der(value))
+
+
+def attribute_of(oid: OID, value: bytes) -> bytes:
+    """DER of an attribute with the one value that `value` is the DER of."""
+    return sequence_of(identifier(oid), ber.wrap(0x31, value))
+
+
+def sequence_of(*parts: bytes) -> bytes:
+    """DER of a SEQUENCE of the encoded `parts`."""
+    return ber.wrap(0x30, b"".join(parts))
+
+
+def content_info(content_type: OID, content: bytes) -> bytes:
+    """DER of a ContentInfo around the encoded `content` (RFC 5652 section 3)."""
+    return sequence_of(identifier(content_type), ber.wrap(0xA0, content))
 
 
 def set_of(members: list[bytes]) -> bytes:

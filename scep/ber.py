@@ -7,9 +7,12 @@ them in any order, and a certificate must keep its bytes. What is DER already co
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
-__all__ = ["MAX_DEPTH", "MAX_SIZE", "BerError", "children", "to_der", "to_indefinite", "wrap"]
+__all__ = ["MAX_DEPTH", "MAX_SIZE", "BerError", "children", "read", "to_der", "to_indefinite", "wrap"]
+
+T = TypeVar("T")
 
 MAX_SIZE = 1 << 20
 """Bytes: a CertRep has a few thousand, a GetCACert answer with a long chain not 100,000."""
@@ -29,6 +32,20 @@ _CONTEXT_0 = 0x80
 
 class BerError(ValueError):
     """The bytes are not BER, or exceed a limit."""
+
+
+def read(data: bytes, reader: Callable[[bytes], T]) -> T:
+    """What `reader` makes of `data` as it is, or of the DER of it where `reader` raises ValueError for that.
+
+    Most messages are DER, which their reader checks by itself and much faster. Raises BerError, and what `reader`
+    raises.
+    """
+    if len(data) > MAX_SIZE:
+        raise BerError(f"{len(data)} bytes, more than the limit of {MAX_SIZE}")
+    try:
+        return reader(data)
+    except ValueError:
+        return reader(to_der(data))
 
 
 def to_der(data: bytes) -> bytes:

@@ -6,6 +6,7 @@ and its like have read: all that this program asks of it can be answered.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TypeVar
 
 from cryptography import x509
@@ -71,10 +72,11 @@ def subject_key_identifier(certificate: x509.Certificate) -> bytes | None:
     return None if extension is None else extension.digest
 
 
-def issuer_and_serial(certificate: x509.Certificate) -> asn1.IssuerAndSerial:
-    """How CMS names a certificate; the issuer's bytes as they stand there."""
+@lru_cache(maxsize=64)
+def issuer_and_serial(certificate: x509.Certificate) -> bytes:
+    """DER of how CMS names a certificate; the issuer's bytes as they stand there."""
     issuer = asn1.issuer_of(certificate.public_bytes(Encoding.DER))
-    return asn1.IssuerAndSerial(issuer=asn1.tlv(issuer), serial=certificate.serial_number)
+    return asn1.sequence_of(issuer, asn1.encode(certificate.serial_number))
 
 
 def key_usage_of(certificate: x509.Certificate) -> x509.KeyUsage | None:

@@ -41,20 +41,27 @@ __all__ = [
 MOST_CERTIFICATES = 20
 """In one message: a chain with two RAs has not ten."""
 
+_VERSION_1 = asn1.encode(1)
+_OCTET_STRING_IN_PIECES = 0x24
+
 
 @dataclass(frozen=True, slots=True)
 class Signed:
     """A SignedData with one signer, read but not verified: call `verify` before believing any of it.
 
-    `attributes` maps each signed attribute's type to the DER of its one value; `content` is b"" when
-    absent; `certificates` are those that came along and could be read.
+    `attributes` maps each signed attribute's type to the DER of its one value; `content` is b"" when absent.
     """
 
     content: bytes = field(repr=False)
     attributes: Mapping[OID, bytes]
-    certificates: tuple[x509.Certificate, ...]
     _signer: asn1.SignerInfo
     _content_type: OID
+    _certificates: list[asn1.TLV] | None
+
+    @property
+    def certificates(self) -> tuple[x509.Certificate, ...]:
+        """Those that came along and can be read. Raises NotScep for more than MOST_CERTIFICATES."""
+        return _certificates(self._certificates)
 
     def verify(self, signers: Iterable[x509.Certificate]) -> x509.Certificate:
         """Return the one of `signers` that signed this.
@@ -123,11 +130,10 @@ class Signed:
             return sid == subject_key_identifier(certificate)
         if sid.serial != certificate.serial_number:
             return False
-        issuer = asn1.encode(sid.issuer)
-        if issuer == asn1.issuer_of(certificate.public_bytes(Encoding.DER)):
+        if asn1.encode(sid) == issuer_and_serial(certificate):
             return True
         try:  # some peers write the same name with other string types
-            return asn1.decode(x509.Name, issuer) == certificate.issuer
+            return asn1.decode(x509.Name, asn1.encode(sid.issuer)) == certificate.issuer
         except UNREADABLE:
             return False
 
@@ -143,37 +149,33 @@ def sign(
     *,
     certificate: x509.Certificate,
     key: PrivateKey,
-    attributes: Sequence[asn1.Attribute],
+    attributes: Sequence[bytes],
     algorithm: SignatureAlgorithm,
     certificates: Sequence[x509.Certificate] | None = None,
 ) -> bytes:
     """DER of a ContentInfo with a SignedData over `content` (None: no eContent).
 
-    `attributes` are signed beside contentType and messageDigest. `certificates` are carried in place of
+    `attributes` (DER of each) are signed beside contentType and messageDigest. `certificates` are carried in place of
     `certificate` alone when given.
     """
-    signed_attributes = [
-        asn1.attribute(asn1.CONTENT_TYPE, asn1.DATA),
-        asn1.attribute(asn1.MESSAGE_DIGEST, _digest(content or b"", algorithm)),
-        *attributes,
-    ]
-    signed_attributes.sort(key=asn1.encode)
-    to_be_signed = asn1.set_of([asn1.encode(attribute) for attribute in signed_attributes])
-    digest_algorithm = asn1.AlgorithmIdentifier(algorithm=algorithm.digest_oid, parameters=asn1.Null())
-    signer = asn1.SignerInfo(
-        version=1,
-        sid=issuer_and_serial(certificate),
-        digest_algorithm=digest_algorithm,
-        signed_attributes=signed_attributes,
-        signature_algorithm=_signature_identifier(key, algorithm),
-        signature=keys.sign(key, to_be_signed, algorithm),
+    to_be_signed = asn1.set_of(
+        [
+            asn1.attribute_of(asn1.CONTENT_TYPE, asn1.identifier(asn1.DATA)),
+            asn1.attribute(asn1.MESSAGE_DIGEST, _digest(content or b"", algorithm)),
+            *attributes,
+        ]
     )
-    return _signed_data(
-        content,
-        (certificate,) if certificates is None else certificates,
-        digests=[asn1.encode(digest_algorithm)],
-        signers=[asn1.encode(signer)],
+    digest_algorithm = asn1.algorithm_with_null(algorithm.digest_oid)
+    signer = asn1.sequence_of(
+        _VERSION_1,
+        issuer_and_serial(certificate),
+        digest_algorithm,
+        b"\xa0" + to_be_signed[1:],  # the same SET, as [0] IMPLICIT
+        _signature_identifier(key, algorithm),
+        asn1.encode(keys.sign(key, to_be_signed, algorithm)),
     )
+    certificates = (certificate,) if certificates is None else certificates
+    return _signed_data(content, certificates, digests=[digest_algorithm], signers=[signer])
 
 
 def degenerate(
@@ -187,26 +189,35 @@ def parse_signed(data: bytes) -> Signed:
     """Read a SignedData with exactly one signer, in BER or DER. Raises NotScep."""
     signed_data = _read_signed_data(data)
     try:
-        signers = asn1.inside(asn1.SignerInfo, signed_data.signer_infos)
-        if len(signers) != 1:
-            raise NotScep(f"A SCEP message has one signer; this one has {len(signers)}.")
-        attributes: dict[OID, bytes] = {}
-        for attribute in signers[0].signed_attributes or ():
-            values = list(ber.children(asn1.encode(attribute.values)))
-            if attribute.type in attributes or len(values) != 1:
-                raise NotScep(
-                    f"The signed attribute {attribute.type.dotted_string} should have one value and does not."
-                )
-            attributes[attribute.type] = values[0]
+        # signed is the DER of the attributes, however they were sent (RFC 5652 section 5.4)
+        signer, attributes = ber.read(asn1.encode(signed_data.signer_infos), _signer_in)
     except ValueError as error:
         raise NotScep(f"The message's signer information cannot be read: {first_line(error)}.") from error
     return Signed(
         content=signed_data.content.content or b"",
         attributes=attributes,
-        certificates=_certificates(signed_data.certificates),
-        _signer=signers[0],
+        _signer=signer,
         _content_type=signed_data.content.content_type,
+        _certificates=signed_data.certificates,
     )
+
+
+def _signer_in(der: bytes) -> tuple[asn1.SignerInfo, dict[OID, bytes]]:
+    """The one member of signerInfos, and the value of each of its signed attributes."""
+    signers = asn1.inside(asn1.SignerInfo, der)
+    if len(signers) != 1:
+        raise NotScep(f"A SCEP message has one signer; this one has {len(signers)}.")
+    attributes: dict[OID, bytes] = {}
+    for attribute in signers[0].signed_attributes or ():
+        values = list(ber.children(asn1.encode(attribute.values)))
+        if attribute.type in attributes or len(values) != 1:
+            raise NotScep(
+                f"The signed attribute {attribute.type.dotted_string} should have one value and does not."
+            )
+        if values[0][0] == _OCTET_STRING_IN_PIECES:
+            raise ValueError("an attribute's value is not DER")
+        attributes[attribute.type] = values[0]
+    return signers[0], attributes
 
 
 def certificates_in(data: bytes) -> tuple[x509.Certificate, ...]:
@@ -215,8 +226,8 @@ def certificates_in(data: bytes) -> tuple[x509.Certificate, ...]:
     Members that cannot be read are left out. Raises NotScep where there is neither.
     """
     try:
-        if bare := _bare(data):
-            return (load_certificate(bare),)
+        if _stands_alone(data):
+            return (ber.read(data, load_certificate),)
     except ValueError as error:
         raise NotScep(
             f"A certificate or a SignedData with certificates was expected, {_glimpse(data)} came "
@@ -233,14 +244,13 @@ def contents_of(
     Members that cannot be read are left out. Raises NotScep for anything else.
     """
     try:
-        bare = _bare(data)
-        if bare is None:
+        if not _stands_alone(data):
             signed_data = _read_signed_data(data)
             return _certificates(signed_data.certificates), _crls(signed_data.crls)
         try:
-            return (load_certificate(bare),), ()
+            return (ber.read(data, load_certificate),), ()
         except ValueError:
-            return (), (load_crl(bare),)
+            return (), (ber.read(data, load_crl),)
     except ValueError as error:
         raise NotScep(
             f"Certificates or CRLs were expected in the envelope, something else came ({first_line(error)}). "
@@ -248,17 +258,15 @@ def contents_of(
         ) from error
 
 
-def _bare(data: bytes) -> bytes | None:
-    """The DER of what is no ContentInfo but may be a certificate or a CRL, else None. Raises BerError."""
-    der = ber.to_der(data)
-    first = next(ber.children(der), b"")
-    return der if first[:1] == b"\x30" else None
+def _stands_alone(data: bytes) -> bool:
+    """True for what is no ContentInfo but may be a certificate or a CRL. Raises BerError."""
+    return ber.read(data, lambda der: next(ber.children(der), b""))[:1] == b"\x30"
 
 
-def _signature_identifier(key: PrivateKey, algorithm: SignatureAlgorithm) -> asn1.AlgorithmIdentifier:
+def _signature_identifier(key: PrivateKey, algorithm: SignatureAlgorithm) -> bytes:
     if isinstance(key, RSAPrivateKey):
         # the identifier that every server so far understands (quirk 10)
-        return asn1.AlgorithmIdentifier(algorithm=asn1.RSA_ENCRYPTION, parameters=asn1.Null())
+        return asn1.algorithm_with_null(asn1.RSA_ENCRYPTION)
     return keys.signature_identifier(key, algorithm)
 
 
@@ -278,28 +286,34 @@ def _signed_data(
 ) -> bytes:
     # not sorted, as DER would have it: micromdm's client takes the first for its own, and nothing here is signed
     encoded = [certificate.public_bytes(Encoding.DER) for certificate in certificates]
-    signed_data = asn1.SignedData(
-        version=1,
-        digest_algorithms=asn1.tlv(asn1.set_of(digests)),
-        content=asn1.EncapsulatedContent(content_type=asn1.DATA, content=content),
-        certificates=[asn1.tlv(der) for der in encoded] or None,
-        crls=[asn1.tlv(crl.public_bytes(Encoding.DER)) for crl in crls] or None,
-        signer_infos=asn1.tlv(asn1.set_of(signers)),
+    encoded_crls = [crl.public_bytes(Encoding.DER) for crl in crls]
+    octets = b"" if content is None else ber.wrap(0xA0, asn1.encode(content))
+    signed_data = asn1.sequence_of(
+        _VERSION_1,
+        asn1.set_of(digests),
+        asn1.sequence_of(asn1.identifier(asn1.DATA), octets),
+        ber.wrap(0xA0, b"".join(encoded)) if encoded else b"",
+        ber.wrap(0xA1, b"".join(encoded_crls)) if encoded_crls else b"",
+        asn1.set_of(signers),
     )
-    return asn1.encode(asn1.ContentInfo(content_type=asn1.SIGNED_DATA, content=asn1.tlv(signed_data)))
+    return asn1.content_info(asn1.SIGNED_DATA, signed_data)
 
 
 def _read_signed_data(data: bytes) -> asn1.SignedData:
     try:
-        content_info = asn1.decode(asn1.ContentInfo, ber.to_der(data))
-        if content_info.content_type != asn1.SIGNED_DATA:
-            raise ValueError(f"its content type is {content_info.content_type.dotted_string}")
-        return asn1.decode(asn1.SignedData, asn1.encode(content_info.content))
+        return ber.read(data, _signed_data_in)
     except ValueError as error:
         raise NotScep(
             f"A CMS SignedData was expected, {_glimpse(data)} came ({first_line(error)}). "
             "Check the SCEP server's URL and its log."
         ) from error
+
+
+def _signed_data_in(der: bytes) -> asn1.SignedData:
+    content_info = asn1.decode(asn1.ContentInfo, der)
+    if content_info.content_type != asn1.SIGNED_DATA:
+        raise ValueError(f"its content type is {content_info.content_type.dotted_string}")
+    return asn1.decode(asn1.SignedData, asn1.encode(content_info.content))
 
 
 def _certificates(members: list[asn1.TLV] | None) -> tuple[x509.Certificate, ...]:
@@ -315,7 +329,7 @@ def _certificates(members: list[asn1.TLV] | None) -> tuple[x509.Certificate, ...
     found = []
     for member in members or ():
         try:
-            found.append(load_certificate(asn1.encode(member)))
+            found.append(ber.read(asn1.encode(member), load_certificate))
         except ValueError:
             continue
     return tuple(found)
@@ -326,7 +340,7 @@ def _crls(members: list[asn1.TLV] | None) -> tuple[x509.CertificateRevocationLis
     found = []
     for member in (members or ())[:MOST_CERTIFICATES]:
         try:
-            found.append(load_crl(asn1.encode(member)))
+            found.append(ber.read(asn1.encode(member), load_crl))
         except ValueError:
             continue
     return tuple(found)

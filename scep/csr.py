@@ -65,28 +65,26 @@ def _general_name(name: str) -> x509.GeneralName:
 def certification_request(parameters: CertificateParameters, key: PrivateKey, subject: x509.Name) -> bytes:
     """DER of a PKCS #10 for `key`, signed with it. Raises ValueError for names that X.509 cannot hold."""
     alternatives = alternative_name(parameters.common_name, *parameters.alternative_names)
-    extensions = asn1.Extensions(
-        subject_alt_name=asn1.Extension(oid=asn1.SUBJECT_ALT_NAME, value=alternatives.public_bytes())
+    # not critical (RFC 5280 section 4.2.1.6)
+    extension = asn1.sequence_of(
+        asn1.identifier(asn1.SUBJECT_ALT_NAME), asn1.encode(alternatives.public_bytes())
     )
-    attributes = [asn1.attribute(asn1.EXTENSION_REQUEST, extensions)]
+    attributes = [asn1.attribute_of(asn1.EXTENSION_REQUEST, asn1.sequence_of(extension))]
     if password := parameters.challenge_password:
         # PrintableString where the characters allow: some servers read nothing else (quirk 18)
         value = asn1.printable(password) if asn1.is_printable(password) else password
         attributes.append(asn1.attribute(asn1.CHALLENGE_PASSWORD, value))
-    attributes.sort(key=asn1.encode)
-    info = asn1.encode(
-        asn1.CertificationRequestInfo(
-            version=0,
-            subject=subject,
-            public_key=asn1.tlv(keys.public_der(key.public_key())),
-            attributes=attributes,
-        )
+    info = asn1.sequence_of(
+        asn1.encode(0),
+        subject.public_bytes(),
+        keys.public_der(key.public_key()),
+        b"\xa0" + asn1.set_of(attributes)[1:],  # [0] IMPLICIT
     )
     algorithm = parameters.signature_algorithm
-    identifier = keys.signature_identifier(key, algorithm)
     signature = keys.sign(key, info, algorithm)
-    # the very bytes that were signed, with the identifier and a BIT STRING without unused bits
-    return ber.wrap(0x30, info + asn1.encode(identifier) + ber.wrap(0x03, b"\0" + signature))
+    # a BIT STRING without unused bits
+    signature_bits = ber.wrap(0x03, b"\0" + signature)
+    return asn1.sequence_of(info, keys.signature_identifier(key, algorithm), signature_bits)
 
 
 def load_request(der: bytes) -> x509.CertificateSigningRequest:

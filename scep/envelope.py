@@ -38,16 +38,10 @@ def envelop(
     encryptor = Cipher(cipher.block_cipher(content_key), modes.CBC(iv)).encryptor()
     ciphertext = encryptor.update(padder.update(content) + padder.finalize()) + encryptor.finalize()
     version, recipient_info = _recipient_info(content_key, recipient, cipher, password)
-    enveloped = asn1.EnvelopedData(
-        version=version,
-        recipients=asn1.tlv(asn1.set_of([recipient_info])),
-        content=asn1.EncryptedContent(
-            content_type=asn1.DATA,
-            algorithm=asn1.AlgorithmIdentifier(algorithm=cipher.oid, parameters=iv),
-            content=ciphertext,
-        ),
-    )
-    return asn1.encode(asn1.ContentInfo(content_type=asn1.ENVELOPED_DATA, content=asn1.tlv(enveloped)))
+    algorithm = asn1.sequence_of(asn1.identifier(cipher.oid), asn1.encode(iv))
+    encrypted = asn1.sequence_of(asn1.identifier(asn1.DATA), algorithm, ber.wrap(0x80, ciphertext))
+    enveloped = asn1.sequence_of(asn1.encode(version), asn1.set_of([recipient_info]), encrypted)
+    return asn1.content_info(asn1.ENVELOPED_DATA, enveloped)
 
 
 def _recipient_info(
@@ -69,15 +63,9 @@ def _recipient_info(
             f"An RSA key of 1024 to 16384 bits was expected in the certificate to encrypt for; it has {key.key_size} "
             f"bits and cannot encrypt ({first_line(error)}). Look at the certificates that GetCACert returns."
         ) from error
-    key_trans = asn1.KeyTransRecipient(
-        version=0,
-        rid=issuer_and_serial(recipient),
-        key_encryption_algorithm=asn1.AlgorithmIdentifier(
-            algorithm=asn1.RSA_ENCRYPTION, parameters=asn1.Null()
-        ),
-        encrypted_key=encrypted_key,
-    )
-    return 0, asn1.encode(key_trans)
+    algorithm = asn1.algorithm_with_null(asn1.RSA_ENCRYPTION)
+    named = issuer_and_serial(recipient)
+    return 0, asn1.sequence_of(asn1.encode(0), named, algorithm, asn1.encode(encrypted_key))
 
 
 def open_envelope(
@@ -93,10 +81,7 @@ def open_envelope(
     Raises UnsupportedAlgorithm for a cipher outside `allowed`, MessageCheckFailed for all that fails.
     """
     try:
-        content_info = asn1.decode(asn1.ContentInfo, ber.to_der(data))
-        if content_info.content_type != asn1.ENVELOPED_DATA:
-            raise ValueError("not an EnvelopedData")
-        enveloped = asn1.decode(asn1.EnvelopedData, asn1.encode(content_info.content))
+        enveloped = ber.read(data, _enveloped_data_in)
         recipient = _own_recipient(enveloped.recipients, certificate, key)
     except ValueError as error:
         raise MessageCheckFailed(
@@ -118,11 +103,24 @@ def open_envelope(
     )
 
 
+def _enveloped_data_in(der: bytes) -> asn1.EnvelopedData:
+    content_info = asn1.decode(asn1.ContentInfo, der)
+    if content_info.content_type != asn1.ENVELOPED_DATA:
+        raise ValueError("not an EnvelopedData")
+    return asn1.decode(asn1.EnvelopedData, asn1.encode(content_info.content))
+
+
 def _own_recipient(
     recipients: asn1.TLV, certificate: x509.Certificate, key: PrivateKey
 ) -> asn1.KeyTransRecipient | bytes:
     """The recipient that names `certificate`, or the only one there is; raw where it is under a password."""
-    members = list(ber.children(asn1.encode(recipients)))
+    return ber.read(asn1.encode(recipients), lambda der: _own_recipient_in(der, certificate, key))
+
+
+def _own_recipient_in(
+    der: bytes, certificate: x509.Certificate, key: PrivateKey
+) -> asn1.KeyTransRecipient | bytes:
+    members = list(ber.children(der))
     under_password = [each for each in members if each[:1] == bytes((password_recipient.TAG,))]
     if under_password and not isinstance(key, RSAPrivateKey):
         return under_password[0]

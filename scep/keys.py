@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
 )
 
+from scep import asn1
 from scep.algorithms import SignatureAlgorithm
-from scep.asn1 import AlgorithmIdentifier, Null
 
 __all__ = ["KeyType", "PrivateKey", "PublicKey"]
 
@@ -91,8 +91,8 @@ def verify(key: PublicKey, signature: bytes, data: bytes, digest: hashes.HashAlg
         key.verify(signature, data, ec.ECDSA(digest))
 
 
-def signature_identifier(key: PrivateKey, algorithm: SignatureAlgorithm) -> AlgorithmIdentifier:
-    """How X.509 names what `sign` does; ECDSA's has no parameters (RFC 5758 section 3.2)."""
+def signature_identifier(key: PrivateKey, algorithm: SignatureAlgorithm) -> bytes:
+    """DER of how X.509 names what `sign` does; ECDSA's has no parameters (RFC 5758 section 3.2)."""
     if isinstance(key, RSAPrivateKey):
-        return AlgorithmIdentifier(algorithm=algorithm.rsa_oid, parameters=Null())
-    return AlgorithmIdentifier(algorithm=algorithm.ecdsa_oid)
+        return asn1.algorithm_with_null(algorithm.rsa_oid)
+    return asn1.sequence_of(asn1.identifier(algorithm.ecdsa_oid))

@@ -118,16 +118,12 @@ PLAIN = ReplyForm()
 
 def issuer_and_subject(issuer: x509.Certificate, subject: bytes) -> bytes:
     """DER for a CertPoll: the CA's own subject (quirk 17) and the DER of the subject that was asked for."""
-    return asn1.encode(
-        asn1.IssuerAndSubject(
-            issuer=asn1.tlv(asn1.subject_of(issuer.public_bytes(Encoding.DER))), subject=asn1.tlv(subject)
-        )
-    )
+    return asn1.sequence_of(asn1.subject_of(issuer.public_bytes(Encoding.DER)), subject)
 
 
 def issuer_and_serial(issuer: bytes, serial_number: int) -> bytes:
     """DER for a GetCert or a GetCRL; `issuer` is the DER of a name."""
-    return asn1.encode(asn1.IssuerAndSerial(issuer=asn1.tlv(issuer), serial=serial_number))
+    return asn1.sequence_of(issuer, asn1.encode(serial_number))
 
 
 def build_request(
@@ -306,11 +302,11 @@ def read_reply(
     return Reply(PkiStatus.SUCCESS, certificates, crls)
 
 
-def _string(oid: OID, characters: str) -> asn1.Attribute:
+def _string(oid: OID, characters: str) -> bytes:
     return asn1.attribute(oid, asn1.printable(characters))
 
 
-def _number(oid: OID, number: int) -> asn1.Attribute:
+def _number(oid: OID, number: int) -> bytes:
     """SCEP writes its numbers as decimal PrintableStrings."""
     return _string(oid, str(int(number)))
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers import Cipher, modes
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 
-from scep import asn1
+from scep import asn1, ber
 from scep.algorithms import ContentCipher
 from scep.asn1 import OID
 
@@ -67,7 +67,7 @@ def unwrap(recipient_info: bytes, *, password: str, allowed: Collection[ContentC
 
     Raises ValueError for all that fails; a wrong password fails the wrap's check value.
     """
-    recipient = asn1.decode(asn1.PasswordRecipient, b"\x30" + recipient_info[1:])
+    recipient = ber.read(b"\x30" + recipient_info[1:], lambda der: asn1.decode(asn1.PasswordRecipient, der))
     derivation, key_wrap = recipient.key_derivation, recipient.key_encryption
     if derivation is None or derivation.algorithm != asn1.PBKDF2 or key_wrap.algorithm != asn1.PWRI_KEK:
         raise ValueError("the key under a password is not wrapped with PBKDF2 and PWRI-KEK")

@@ -46,6 +46,8 @@ def pinned(certificates: Sequence[x509.Certificate], fingerprint: str) -> tuple[
 
 def encryption_certificate(certificates: Sequence[x509.Certificate]) -> x509.Certificate:
     """The one to encrypt for: keyEncipherment, an RA before the CA; else what there is (quirks 1, 2)."""
+    if len(certificates) == 1:
+        return certificates[0]
     issuing = issuing_ca(certificates)
 
     def rank(certificate: x509.Certificate) -> tuple[bool, bool, bool]:
@@ -150,12 +152,14 @@ def _chains_to(
     intermediates: Sequence[x509.Certificate],
 ) -> bool:
     """Level by level, so that no signature is checked twice however the intermediates name each other."""
-    level, left = [certificate], [link for link in intermediates if link != certificate and is_ca(link)]
+    level = [certificate]
+    seen = list(level)
     for _ in range(_LONGEST_CHAIN):
         if any(_issued_by(each, anchor) for each in level for anchor in anchors):
             return True
+        left = [link for link in intermediates if link not in seen and is_ca(link)]
         level = [link for link in left if any(_issued_by(each, link) for each in level)]
-        left = [link for link in left if link not in level]
+        seen += level
     return False
 
 

@@ -141,7 +141,7 @@ def signed_with_text_id(made: Transaction, transaction_id: str, responder: Respo
 
 
 def signed_request(
-    content: bytes, requester: Requester, nonce: bytes, transaction_id: asn1.Attribute | None = None
+    content: bytes, requester: Requester, nonce: bytes, transaction_id: bytes | None = None
 ) -> bytes:
     """A PKCSReq around an envelope, whatever that is."""
     usual = asn1.attribute(asn1.TRANSACTION_ID, asn1.printable(requester.transaction_id))
@@ -162,7 +162,7 @@ def with_encrypted_key(envelope_der: bytes, encrypted_key: bytes) -> bytes:
     """An EnvelopedData with another encrypted content key for its one recipient."""
     content_info = asn1.decode(asn1.ContentInfo, envelope_der)
     enveloped = asn1.decode(asn1.EnvelopedData, asn1.encode(content_info.content))
-    (recipient,) = asn1.inside(asn1.KeyTransRecipient, enveloped.recipients)
+    (recipient,) = asn1.inside(asn1.KeyTransRecipient, asn1.encode(enveloped.recipients))
     changed = asn1.KeyTransRecipient(
         version=recipient.version,
         rid=recipient.rid,

@@ -30,13 +30,13 @@ ISSUED = AUTHORITY.issue(x509.load_der_x509_csr(MINE.csr), now=NOW)
 ALL_CIPHERS = list(ContentCipher)
 
 
-def attributes(status: PkiStatus, **changes: asn1.Attribute | None) -> list[asn1.Attribute]:
+def attributes(status: PkiStatus, **changes: bytes | None) -> list[bytes]:
     """The signed attributes of a CertRep; `changes` replace, add (any name) or, with None, remove."""
 
-    def text(oid: asn1.OID, value: object) -> asn1.Attribute:
+    def text(oid: asn1.OID, value: object) -> bytes:
         return asn1.attribute(oid, asn1.printable(str(value)))
 
-    usual: dict[str, asn1.Attribute | None] = {
+    usual: dict[str, bytes | None] = {
         "message_type": text(asn1.MESSAGE_TYPE, 3),
         "pki_status": text(asn1.PKI_STATUS, status.value),
         "transaction_id": text(asn1.TRANSACTION_ID, MINE.transaction_id),
@@ -51,7 +51,7 @@ def cert_rep(
     content: bytes | None = None,
     *,
     digest: SignatureAlgorithm = SignatureAlgorithm.SHA256,
-    **changes: asn1.Attribute | None,
+    **changes: bytes | None,
 ) -> bytes:
     """A CertRep as some server might build it."""
     return cms.sign(
@@ -153,12 +153,12 @@ def test_a_fail_info_that_nobody_knows_counts_as_bad_request(fail_info: str) -> 
 
 
 @pytest.mark.parametrize("nonce", [None, asn1.attribute(asn1.SENDER_NONCE, NONCE)], ids=["missing", "echoed"])
-def test_quirk_15_the_servers_own_nonce_matters_to_nobody(nonce: asn1.Attribute | None) -> None:
+def test_quirk_15_the_servers_own_nonce_matters_to_nobody(nonce: bytes | None) -> None:
     assert read(cert_rep(PkiStatus.PENDING, sender_nonce=nonce)) == Reply(PkiStatus.PENDING)
 
 
 @pytest.mark.parametrize("nonce", [None, asn1.attribute(asn1.RECIPIENT_NONCE, b"\x03" * 16)])
-def test_quirk_15_ours_does(nonce: asn1.Attribute | None) -> None:
+def test_quirk_15_ours_does(nonce: bytes | None) -> None:
     with pytest.raises(MessageCheckFailed):
         read(cert_rep(PkiStatus.PENDING, recipient_nonce=nonce))
 
@@ -177,7 +177,7 @@ def test_quirk_16_the_transaction_id_may_come_back_as_another_kind_of_string() -
         {"pki_status": None},
     ],
 )
-def test_what_is_no_cert_rep(changes: dict[str, asn1.Attribute | None]) -> None:
+def test_what_is_no_cert_rep(changes: dict[str, bytes | None]) -> None:
     with pytest.raises(NotScep):
         read(cert_rep(PkiStatus.PENDING, **changes))  # type: ignore[arg-type]
 
@@ -213,21 +213,27 @@ def test_every_cipher_round(cipher: ContentCipher) -> None:
 
 
 def test_every_reason_why_an_envelope_stays_closed_reads_the_same() -> None:
-    sealed = envelope.envelop(b"secret", recipient=MINE.signer, cipher=ContentCipher.AES_128)
     other = new_transaction(CertificateParameters("other", "", 2048, SignatureAlgorithm.SHA256, ""), now=NOW)
-    flipped = bytearray(sealed)
-    flipped[-1] ^= 1
-    texts = set()
-    wrong_rsa_padding = with_encrypted_key(sealed, wrongly_padded(MINE.signer))
-    short = with_encrypted_key(sealed, b"short")
-    attempts = [(sealed, other), (bytes(flipped), MINE), (wrong_rsa_padding, MINE), (short, MINE)]
-    for data, transaction in attempts:
-        with pytest.raises(MessageCheckFailed) as refused:
-            envelope.open_envelope(
-                data, certificate=transaction.signer, key=transaction.key, allowed=ALL_CIPHERS
-            )
-        texts.add(str(refused.value))
+    texts = {
+        why_closed(lambda sealed: (sealed, other)),
+        why_closed(lambda sealed: (sealed[:-1] + bytes([sealed[-1] ^ 1]), MINE)),
+        why_closed(lambda sealed: (with_encrypted_key(sealed, wrongly_padded(MINE.signer)), MINE)),
+        why_closed(lambda sealed: (with_encrypted_key(sealed, b"short"), MINE)),
+    }
     assert len(texts) == 1
+
+
+def why_closed(change: Callable[[bytes], tuple[bytes, Transaction]]) -> str:
+    """The error that a changed envelope ends in; noise has a sound padding by chance, once in 256 times."""
+    for _ in range(5):
+        sealed = envelope.envelop(b"secret", recipient=MINE.signer, cipher=ContentCipher.AES_128)
+        data, made = change(sealed)
+        try:
+            opened = envelope.open_envelope(data, certificate=made.signer, key=made.key, allowed=ALL_CIPHERS)
+        except MessageCheckFailed as error:
+            return str(error)
+        assert b"secret" not in opened[0]
+    raise AssertionError("it was opened five times")
 
 
 SUCCESS = success()
@@ -249,8 +255,8 @@ def test_quirk_29_noise_ends_as_a_scep_error(reader: Callable[[bytes], object], 
         reader(noise)
 
 
-# a flipped bit can make a serial number negative, of which the library warns
-@pytest.mark.filterwarnings("ignore:Parsed a serial number")
+# a flipped bit can make a serial number negative or a name too long, of which the library warns
+@pytest.mark.filterwarnings("ignore:Parsed a serial number", "ignore:Attribute's length")
 @settings(max_examples=300, deadline=None)
 @given(seed=st.integers(0, 2**32), changes=st.integers(1, 4))
 def test_an_altered_reply_is_never_believed(seed: int, changes: int) -> None:
