@@ -1,8 +1,8 @@
 """What can go wrong between Fleetseal and a device.
 
-Every error answers three questions: is it worth another try (`worth_another_try`), may the device have acted
-on what it was sent (`may_have_arrived`), and, as its text, what was expected, what came and what the reader can do.
-No text holds a secret.
+Every error answers four questions: is it worth another try (`worth_another_try`), may the device have acted
+on what it was sent (`may_have_arrived`), is it the administrator's to mend (`for_administrator`), and, as its text,
+what was expected, what came and what the reader can do. No text holds a secret.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ class DeliveryError(Exception):
 
     worth_another_try = False
     may_have_arrived = False
+    for_administrator = False
+    """Nothing gets better until somebody changes a setting here or something at the device."""
 
 
 class Unreachable(DeliveryError):
@@ -54,9 +56,43 @@ class DeviceRefused(DeliveryError):
     """The device understood and said no."""
 
 
+class KeyStoreFull(DeviceRefused):
+    """The device has no room for another key and certificate."""
+
+    for_administrator = True
+
+
+class WrongPassword(DeliveryError):
+    """The device did not accept the user name and password that its connector's settings hold."""
+
+    for_administrator = True
+
+
+class WrongFingerprint(DeliveryError):
+    """The device showed another certificate, or SSH host key, than the one that is pinned.
+
+    Nothing was sent: neither a password nor a key. `seen` is the SHA-256 fingerprint that came, in lower-case
+    hexadecimal, or as the protocol writes it; with nothing pinned yet, the one to confirm.
+    """
+
+    for_administrator = True
+
+    def __init__(self, message: str, *, seen: str = "") -> None:
+        super().__init__(message)
+        self.seen = seen
+
+
+class NotConfirmed(WrongFingerprint):
+    """Nothing is pinned yet: somebody has to look at the fingerprint that came, and confirm it."""
+
+
 class NotSupported(DeliveryError):
     """The connector cannot do this to a device."""
+
+    for_administrator = True
 
 
 class NotConnected(DeliveryError):
     """The device has no connector, or its settings do not fit the connector."""
+
+    for_administrator = True

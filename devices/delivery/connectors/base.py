@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from devices.delivery.connectors.material import (
+    Material as Material,  # those who write connectors find all of it here
+)
 from devices.delivery.connectors.settings import Setting
 from devices.delivery.errors import NotSupported
 
@@ -24,6 +27,10 @@ class Capability(StrEnum):
 
     IDENTIFY = "identify"
     RESTART = "restart"
+    INSTALL = "install"
+    """Put a key with its certificate on the device."""
+    REMOVE = "remove"
+    """Delete a key that it installed before."""
 
 
 class Activity(StrEnum):
@@ -107,6 +114,21 @@ class Connector:
         Raises DeviceBusy when it did not take the request for now, DeviceRefused when it will not.
         """
         raise self._not_supported(Capability.RESTART)
+
+    def install(self, material: Material) -> None:
+        """Put `material` on the device; the same twice does no harm.
+
+        Returns when the device has said that it took it, which proves nothing: the probe does. Raises WrongPassword,
+        WrongFingerprint, KeyStoreFull, DeviceRefused and others, whose types say whether another try makes sense.
+        """
+        raise self._not_supported(Capability.INSTALL)
+
+    def activate(self, material: Material) -> None:
+        """Have the device use what was installed for its use; nothing to do where installing did that."""
+
+    def remove(self, material: Material) -> None:
+        """Delete what was installed before; nothing happens when it is gone already."""
+        raise self._not_supported(Capability.REMOVE)
 
     def _not_supported(self, capability: Capability) -> NotSupported:
         return NotSupported(f"The connector of this device ({self.label}) cannot {capability.value}.")

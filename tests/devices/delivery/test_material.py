@@ -1,0 +1,84 @@
+"""What is installed on a device, in the forms that devices want, read back by OpenSSL."""
+
+from __future__ import annotations
+
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from devices.delivery.connectors.base import Material
+from devices.rules.keys import KeyUse
+from scep import keys
+
+PASSWORD = "a password for the device"
+
+
+def certificate(
+    subject: str, issuer: str, key: rsa.RSAPrivateKey, signer: rsa.RSAPrivateKey
+) -> x509.Certificate:
+    """One that is valid today."""
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=30))
+        .sign(signer, hashes.SHA256())
+    )
+
+
+@pytest.fixture(scope="module")
+def material() -> Material:
+    """One with a chain of one."""
+    authority, key = keys.generate_rsa(), keys.generate_rsa()
+    return Material(
+        name="TLS",
+        key_use=KeyUse.TLS,
+        ipsec_destination="",
+        private_key=key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),
+        certificate=certificate("10.1.2.3", "Office CA", key, authority),
+        chain=(certificate("Office CA", "Office CA", authority, authority),),
+    )
+
+
+def openssl(*arguments: str, given: bytes = b"") -> str:
+    """What it prints; it must succeed."""
+    return subprocess.run(
+        ["openssl", *arguments], input=given, capture_output=True, check=True, timeout=30
+    ).stdout.decode()
+
+
+def test_the_private_key_does_not_print(material: Material) -> None:
+    assert "private_key" not in repr(material)
+
+
+def test_pem(material: Material) -> None:
+    public = openssl("pkey", "-pubout", given=material.private_key_pem())
+    assert openssl("x509", "-noout", "-pubkey", given=material.certificate_pem()) == public
+    assert "CN = Office CA" in openssl("x509", "-noout", "-subject", given=material.chain_pem())
+    printed = openssl("x509", "-noout", "-fingerprint", "-sha256", given=material.certificate_pem())
+    assert printed.strip().split("=")[1].replace(":", "").lower() == material.fingerprint_sha256
+
+
+@pytest.mark.parametrize(
+    ("legacy", "algorithm"), [(False, "PBES2"), (True, "pbeWithSHA1And3-KeyTripleDES-CBC")]
+)
+def test_pkcs12(material: Material, legacy: bool, algorithm: str, tmp_path: Path) -> None:
+    file = tmp_path / "key.p12"
+    file.write_bytes(material.pkcs12(PASSWORD, legacy=legacy))
+    command = ["openssl", "pkcs12", "-in", str(file), "-passin", f"pass:{PASSWORD}", "-nodes", "-info"]
+    done = subprocess.run(command, capture_output=True, check=True, timeout=30)
+    assert algorithm in done.stderr.decode()
+    assert done.stdout.count(b"BEGIN CERTIFICATE") == 2
+    assert b"BEGIN PRIVATE KEY" in done.stdout
+    assert b"friendlyName: TLS" in done.stdout
