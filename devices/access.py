@@ -28,6 +28,7 @@ class Permission(StrEnum):
     CHANGE_DEVICE = "devices.change_device"
     DELETE_DEVICE = "devices.delete_device"
     RESTART_DEVICE = "devices.restart_device"
+    DEPLOY_DEVICE = "devices.deploy_device"
     ADD_DEVICE_GROUP = "devices.add_devicegroup"
     CHANGE_DEVICE_GROUP = "devices.change_devicegroup"
     DELETE_DEVICE_GROUP = "devices.delete_devicegroup"
@@ -56,6 +57,7 @@ ROLES: Mapping[str, frozenset[Permission]] = MappingProxyType(
                 Permission.ADD_DEVICE,
                 Permission.CHANGE_DEVICE,
                 Permission.RESTART_DEVICE,
+                Permission.DEPLOY_DEVICE,
                 Permission.ADD_DEVICE_GROUP,
                 Permission.CHANGE_DEVICE_GROUP,
             }
@@ -75,6 +77,7 @@ SCOPES: Mapping[str, frozenset[Permission]] = MappingProxyType(
                 Permission.CHANGE_DEVICE,
                 Permission.DELETE_DEVICE,
                 Permission.RESTART_DEVICE,
+                Permission.DEPLOY_DEVICE,
                 Permission.ADD_DEVICE_GROUP,
                 Permission.CHANGE_DEVICE_GROUP,
                 Permission.DELETE_DEVICE_GROUP,

@@ -22,6 +22,8 @@ _RESTARTS = "devices.tasks.dispatch_restarts"
 _ADVANCE_RESTARTS = "devices.tasks.advance_restarts"
 _WEBHOOKS = "devices.tasks.claim_due_webhooks"
 _DELIVER = "devices.tasks.deliver_webhook"
+_DEPLOYMENTS = "devices.tasks.dispatch_deployments"
+_ADVANCE_DEPLOYMENTS = "devices.tasks.advance_deployments"
 
 
 def ring_dispatcher() -> bool:
@@ -65,6 +67,16 @@ def ring_webhooks() -> bool:
 def ring_webhook(webhook_id: int, lease: UUID) -> bool:
     """Have a worker send what was claimed under `lease`; False when the broker cannot be reached."""
     return _ring(_DELIVER, [webhook_id, str(lease)])
+
+
+def ring_deployment_dispatcher() -> bool:
+    """Have somebody look for due deliveries now instead of at the next tick."""
+    return _ring(_DEPLOYMENTS, [])
+
+
+def ring_deployment_workers(lease: UUID, deployment_ids: Sequence[int]) -> bool:
+    """Have a worker take one step for each of the deliveries claimed under `lease`; False as with `ring_workers`."""
+    return _ring(_ADVANCE_DEPLOYMENTS, [str(lease), list(deployment_ids)])
 
 
 def _ring(task: str, args: list[object]) -> bool:

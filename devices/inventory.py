@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import ProtectedError
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from devices import access, audit
+from devices import access, audit, deployments
 from devices.access import Permission
 from devices.audit import Actor
 from devices.errors import Conflict
@@ -48,13 +49,19 @@ DEVICE_FIELDS = (
     "ipsec_destinations",
     "connector",
     "connector_settings",
+    "tls_ports",
 )
 """What people enter about a device; forms, API and files take these names.
 
 `connector_settings` may hold what the connector's schema marks as secret: it goes in and never comes out.
 """
 
-GROUP_FIELDS = ("name", "time_zone", "maintenance_start", "maintenance_end")
+DELIVERY_FIELDS = frozenset(
+    {"host", "connector", "connector_settings", "connector_secrets_encrypted", "tls_ports"}
+)
+"""What a delivery may have failed for: when it changes, deliveries that wait for it are tried again."""
+
+GROUP_FIELDS = ("name", "time_zone", "maintenance_start", "maintenance_end", "urgent_days")
 """What people enter about a device group."""
 
 SERVER_FIELDS = (
@@ -277,6 +284,8 @@ def update_device(actor: Actor, device: Device, **fields: Any) -> Device:
     if columns:
         device.save(update_fields=columns)
         audit.record(actor, "device.update", device, changes | facts)
+        if not DELIVERY_FIELDS.isdisjoint(columns):
+            deployments.data_changed(device, now=timezone.now())
     return device
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -11,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from devices import secrets
-from devices.models import Device, IssuanceRequest, KeyAndCertificate
+from devices.models import Device, IssuanceRequest, KeyAndCertificate, ScepServer
 from devices.rules import keys as rules
 from devices.rules.keys import HeldKey, KeyUse
 from scep import keys
@@ -43,13 +45,97 @@ def has_room_for(request: IssuanceRequest) -> bool:
     return rules.fits(len(held), len(_overwritten(request, held)), request.device.key_limit)
 
 
+@dataclass(frozen=True, slots=True)
+class Former:
+    """The key that its device used before another took its function over: enough to bring it back."""
+
+    row: dict[str, Any]
+    """Its columns by name, but the private key."""
+    private_key_encrypted: bytes = field(repr=False)
+    is_overwritten: bool
+    """R14: it is gone from the key store."""
+
+
+_COLUMNS = tuple(
+    each.attname
+    for each in KeyAndCertificate._meta.concrete_fields
+    if each.name not in ("id", "device", "private_key_encrypted")
+)
+
+
+def snapshot(key: KeyAndCertificate, *, is_overwritten: bool) -> Former:
+    """`key` as it is now."""
+    row = {name: getattr(key, name) for name in _COLUMNS}
+    return Former(row, bytes(key.private_key_encrypted), is_overwritten)
+
+
+def in_use(device: Device, key_use: str, ipsec_destination: str) -> KeyAndCertificate | None:
+    """The key that the function uses, or None; no key is in use for [None]."""
+    if key_use == KeyUse.NONE:
+        return None
+    return KeyAndCertificate.objects.filter(
+        device=device, key_use=key_use, ipsec_destination=ipsec_destination
+    ).first()
+
+
+def give_function(key: KeyAndCertificate, key_use: str, ipsec_destination: str) -> Former | None:
+    """Assign the function to `key`; what it used before, or None when that was `key` already or nothing."""
+    former = in_use(key.device, key_use, ipsec_destination)
+    if key_use == KeyUse.NONE or (former is not None and former.pk == key.pk):
+        return None
+    taken = snapshot(former, is_overwritten=False) if former else None
+    if former is not None:
+        former.key_use, former.ipsec_destination = KeyUse.NONE.value, ""
+        former.save(update_fields=["key_use", "ipsec_destination"])
+    key.key_use, key.ipsec_destination = key_use, ipsec_destination
+    key.save(update_fields=["key_use", "ipsec_destination"])
+    return taken
+
+
+def bring_back(
+    key: KeyAndCertificate, row: Mapping[str, Any], private_key_encrypted: bytes
+) -> KeyAndCertificate:
+    """The former key takes its function back from `key`, which stays in the store, assigned to nothing.
+
+    One that R14 overwrote is stored again, under another name where `key` has taken its own.
+    """
+    device = key.device
+    key.key_use, key.ipsec_destination = KeyUse.NONE.value, ""
+    key.save(update_fields=["key_use", "ipsec_destination"])
+    stored = KeyAndCertificate.objects.filter(
+        device=device, fingerprint_sha256=row["fingerprint_sha256"]
+    ).first()
+    if stored is not None:
+        stored.key_use, stored.ipsec_destination = row["key_use"], row["ipsec_destination"]
+        stored.save(update_fields=["key_use", "ipsec_destination"])
+        return stored
+    names = set(KeyAndCertificate.objects.filter(device=device).values_list("name", flat=True))
+    values = {name: row[name] for name in _COLUMNS if name in row}
+    server = values.get("server_id")
+    if server is None or not ScepServer.objects.filter(pk=server).exists():
+        values["server_id"] = None
+    return KeyAndCertificate.objects.create(
+        **values | {"name": rules.free_name(row["name"], names)},
+        device=device,
+        private_key_encrypted=private_key_encrypted,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A key that was registered, and the one whose function it has taken over."""
+
+    key: KeyAndCertificate
+    former: Former | None
+
+
 def register(
     request: IssuanceRequest,
     certificate: x509.Certificate,
     chain: Sequence[x509.Certificate],
     *,
     now: datetime,
-) -> KeyAndCertificate:
+) -> Registered:
     """Store the issued certificate with the request's key, inside the transaction that ends the request.
 
     Overwrites what R14 says, gives the function named in [Key Use Location] to the new key (R6), and never
@@ -58,6 +144,8 @@ def register(
     device = request.device
     held = _held(device)
     gone = {key.name for key in _overwritten(request, held)}
+    used = in_use(device, request.key_use, request.ipsec_destination)
+    former = snapshot(used, is_overwritten=used.name in gone) if used else None
     KeyAndCertificate.objects.filter(device=device, name__in=gone).delete()
     if request.key_use != KeyUse.NONE:
         # a function has one key: the former one stays in the store, assigned to nothing
@@ -67,7 +155,7 @@ def register(
     public_key = certificate.public_key()
     if not isinstance(public_key, rsa.RSAPublicKey) or request.private_key_encrypted is None:
         raise TypeError("a request under way holds an RSA private key, and its certificate the public half")
-    return KeyAndCertificate.objects.create(
+    key = KeyAndCertificate.objects.create(
         device=device,
         server=request.server,
         name=rules.free_name(request.key_name, {key.name for key in held} - gone),
@@ -85,6 +173,7 @@ def register(
         not_after=certificate.not_valid_after_utc,
         issued_at=now,
     )
+    return Registered(key, former)
 
 
 def current_key(request: IssuanceRequest) -> KeyAndCertificate | None:

@@ -8,6 +8,8 @@ from celery import shared_task
 from django.utils import timezone
 
 from devices import idempotency, imports
+from devices import idempotency
+from devices.delivery import deploy_runner, sweep
 from devices.delivery import dispatch as delivery_dispatch
 from devices.delivery import runner as delivery_runner
 from devices.enrollment import dispatch, runner
@@ -87,3 +89,24 @@ def clean_up() -> None:
     now = timezone.now()
     idempotency.forget(now)
     deliver.forget(now)
+
+
+@shared_task(name="devices.tasks.dispatch_deployments")
+def dispatch_deployments() -> None:
+    """Look for due deliveries; beat calls it every few seconds."""
+    delivery_dispatch.dispatch_deployments(timezone.now())
+
+
+@shared_task(name="devices.tasks.advance_deployments")
+def advance_deployments(lease: str, deployment_ids: list[int]) -> None:
+    """Take one step for each delivery claimed under `lease`, then claim what that made room for."""
+    token = uuid.UUID(lease)
+    for deployment_id in deployment_ids:
+        deploy_runner.advance(deployment_id, token)
+    delivery_dispatch.dispatch_deployments(timezone.now())
+
+
+@shared_task(name="devices.tasks.sweep_certificates")
+def sweep_certificates() -> None:
+    """Look at the certificates that devices serve, where that is due; beat calls it now and then."""
+    sweep.sweep_due(timezone.now())

@@ -259,6 +259,16 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": 300.0},
     },
     "clean-up": {"task": "devices.tasks.clean_up", "schedule": 3600.0, "options": {"expires": 3600.0}},
+    "dispatch-due-deliveries": {
+        "task": "devices.tasks.dispatch_deployments",
+        "schedule": DISPATCH_TICK_SECONDS,
+        "options": {"expires": max(10.0, 5 * DISPATCH_TICK_SECONDS)},
+    },
+    "sweep-certificates": {
+        "task": "devices.tasks.sweep_certificates",
+        "schedule": 30.0,
+        "options": {"expires": 60.0},
+    },
 }
 
 _JSON_LOGS = ENV.log_format == "json" or (ENV.log_format == "auto" and not sys.stderr.isatty())

@@ -86,6 +86,12 @@ class NotConfirmed(WrongFingerprint):
     """Nothing is pinned yet: somebody has to look at the fingerprint that came, and confirm it."""
 
 
+class AwaitsPerson(DeliveryError):
+    """Somebody has to do it: to fetch the key, for example. It is looked at now and then whether it was done."""
+
+    worth_another_try = True
+
+
 class NotSupported(DeliveryError):
     """The connector cannot do this to a device."""
 

@@ -15,17 +15,15 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext_noop
 
-from devices import audit, restarts
+from devices import audit, deployments, restarts
 from devices.delivery.connectors.base import Activity, Connector, Sighting
 from devices.delivery.errors import DeliveryError, DeviceAway, DeviceRefused, NotConnected, NotSupported
-from devices.delivery.turn import LeaseLost, Turn
+from devices.delivery.turn import MOST_TAKEOVERS, RestartTurn, take_step
 from devices.models import Restart
 from devices.models.choices import RestartTriggerChoices
-from devices.restarts import OPEN
 from devices.rules.restart import (
     SETTLED_AFTER,
     Asked,
@@ -39,9 +37,6 @@ from devices.rules.restart import (
 from devices.secrets import SecretUnreadable
 
 logger = logging.getLogger(__name__)
-
-MOST_TAKEOVERS = 10
-"""Turns in a row that were begun and never heard of again, before the restart is given up."""
 
 NEVER_ENDED = gettext_noop(
     "The restart was begun several times and never brought to an end. Look into the logs of the workers."
@@ -70,34 +65,12 @@ CANNOT_BE_TOLD = gettext_noop(
 def advance(restart_id: int, lease: uuid.UUID, *, clock: Callable[[], datetime] = timezone.now) -> None:
     """Take one step for the restart claimed under `lease`; nothing happens when it no longer is.
 
-    Never raises: what goes wrong with one must not stop the others of its batch. A step that failed by our own
-    fault is logged, and taken again when its lease has run out.
+    Never raises, see `turn.take_step`.
     """
-    try:
-        turn = _begin(restart_id, lease, clock)
-        if turn is not None:
-            _take(turn)
-    except LeaseLost:
-        logger.info("restart %d was taken over by another worker", restart_id)
-    except Exception:
-        logger.exception("the step of restart %d failed; it is taken again later", restart_id)
+    take_step(RestartTurn, restart_id, lease, clock, _take)
 
 
-def _begin(restart_id: int, lease: uuid.UUID, clock: Callable[[], datetime]) -> Turn | None:
-    """Change the lease of the queue for our own; None when it is not the row's lease any more."""
-    restart = (
-        Restart.objects.select_related("device").filter(pk=restart_id, lease=lease, state__in=OPEN).first()
-    )
-    if restart is None:
-        return None
-    turn = Turn(restart, uuid.uuid4(), clock)
-    begun = Restart.objects.filter(pk=restart_id, lease=lease, state=restart.state).update(
-        lease=turn.lease, next_action_at=turn.lease_end(), takeovers=F("takeovers") + 1
-    )
-    return turn if begun else None
-
-
-def _take(turn: Turn) -> None:
+def _take(turn: RestartTurn) -> None:
     if turn.restart.takeovers >= MOST_TAKEOVERS:
         _end(turn, RestartEvent.GIVEN_UP, NEVER_ENDED)
         return
@@ -118,7 +91,7 @@ def _take(turn: Turn) -> None:
 # --- asking -----------------------------------------------------------------------------------------------
 
 
-def _ask(turn: Turn, connector: Connector) -> None:
+def _ask(turn: RestartTurn, connector: Connector) -> None:
     """Ask an idle device to restart, and record its answer."""
     try:
         sighting = connector.look()
@@ -147,7 +120,7 @@ def _ask(turn: Turn, connector: Connector) -> None:
         _look_again(turn, RestartEvent.ACCEPTED, "")
 
 
-def _not_now(turn: Turn, event: RestartEvent, error: DeliveryError | None, explanation: str) -> None:
+def _not_now(turn: RestartTurn, event: RestartEvent, error: DeliveryError | None, explanation: str) -> None:
     """Try again later, or end the restart: for a refusal at once, else when no try is left."""
     tries = turn.restart.tries + 1
     if error is not None and not error.worth_another_try:
@@ -164,7 +137,7 @@ def _not_now(turn: Turn, event: RestartEvent, error: DeliveryError | None, expla
 # --- watching ---------------------------------------------------------------------------------------------
 
 
-def _find_out(turn: Turn, connector: Connector) -> None:
+def _find_out(turn: RestartTurn, connector: Connector) -> None:
     """What became of a request whose answer nobody recorded: the device is looked at, never asked in the dark."""
     sighting = _seen(turn, connector, RestartEvent.UNCERTAIN)
     if sighting is None:
@@ -182,7 +155,7 @@ def _find_out(turn: Turn, connector: Connector) -> None:
             _end(turn, RestartEvent.GIVEN_UP, CANNOT_BE_TOLD)
 
 
-def _watch(turn: Turn, connector: Connector) -> None:
+def _watch(turn: RestartTurn, connector: Connector) -> None:
     """Whether a device that said that it restarts is back."""
     sighting = _seen(turn, connector, RestartEvent.STILL_AWAY)
     if sighting is None:
@@ -196,7 +169,7 @@ def _watch(turn: Turn, connector: Connector) -> None:
             _look_again(turn, RestartEvent.STILL_AWAY, "", at_last=CANNOT_BE_TOLD)
 
 
-def _seen(turn: Turn, connector: Connector, not_yet: RestartEvent) -> Sighting | None:
+def _seen(turn: RestartTurn, connector: Connector, not_yet: RestartEvent) -> Sighting | None:
     """What the device says of itself; None when it is away, which is recorded.
 
     A device that says that it restarts has taken the request. Any other error counts as being away: a device that
@@ -215,7 +188,7 @@ def _seen(turn: Turn, connector: Connector, not_yet: RestartEvent) -> Sighting |
 
 
 def _look_again(
-    turn: Turn,
+    turn: RestartTurn,
     event: RestartEvent,
     explanation: str,
     *,
@@ -231,13 +204,13 @@ def _look_again(
         turn.rest(event, at, explanation=explanation, seen_away=seen_away)
 
 
-def _requested_at(turn: Turn) -> datetime:
+def _requested_at(turn: RestartTurn) -> datetime:
     if turn.restart.requested_at is None:
         raise AssertionError("the database keeps restarts that were asked for from lacking the time")
     return turn.restart.requested_at
 
 
-def _restarted(turn: Turn, sighting: Sighting, now: datetime) -> Restarted:
+def _restarted(turn: RestartTurn, sighting: Sighting, now: datetime) -> Restarted:
     restart, uptime = turn.restart, sighting.uptime_seconds
     return has_restarted(
         Asked(_requested_at(turn), restart.boot_count, restart.seen_away),
@@ -250,7 +223,7 @@ def _restarted(turn: Turn, sighting: Sighting, now: datetime) -> Restarted:
 
 
 @transaction.atomic
-def _end(turn: Turn, event: RestartEvent, explanation: str, **fields: object) -> None:
+def _end(turn: RestartTurn, event: RestartEvent, explanation: str, **fields: object) -> None:
     """Close the row, audit it, and open the next one where R13 wants another. Raises LeaseLost."""
     restart, now = turn.restart, turn.clock()
     turn.write(
@@ -267,3 +240,5 @@ def _end(turn: Turn, event: RestartEvent, explanation: str, **fields: object) ->
     # the row is ours until the commit: a certificate that comes now waits, and opens a restart of its own
     if Restart.objects.filter(pk=restart.pk, again=True).exists():
         restarts.append(audit.SYSTEM, restart.device, RestartTriggerChoices.AUTOMATIC, now=now)
+    else:
+        deployments.restart_ended(restart.device_id, now=now)

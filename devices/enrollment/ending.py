@@ -13,7 +13,7 @@ from cryptography import x509
 from django.db import transaction
 from django.utils.translation import gettext_noop
 
-from devices import audit, keystore, restarts
+from devices import audit, deployments, keystore, restarts
 from devices.enrollment import log
 from devices.enrollment.turn import LeaseLost, Turn
 from devices.models import ScepSettings, summary
@@ -37,11 +37,23 @@ def successful(turn: Turn, certificate: x509.Certificate, chain: Sequence[x509.C
     """The certificate was issued: register it (R6, R14), close the line, restart (R13). Raises LeaseLost."""
     settings = _locked_settings(turn)
     request, now = turn.request, turn.clock()
-    key = keystore.register(request, certificate, chain, now=now)
+    # the device before what belongs to it, as everybody locks them
+    restarts.lock(request.device_id)
+    kept = deployments.kept_by(keystore.in_use(request.device, request.key_use, request.ipsec_destination))
+    registered = keystore.register(request, certificate, chain, now=now)
+    key = registered.key
     # as the device is now: a function may have been switched, or a connector chosen, while the server was asked
     request.device.refresh_from_db(fields=[*keystore.FUNCTION_FIELDS, "connector"])
     notes = [FUNCTION_IS_OFF] if keystore.function_is_off(request.device, request.key_use) else []
-    if request.auto_restart and not restarts.after_certificate(request.device, now=now):
+    is_on_its_way = deployments.after_certificate(
+        key, registered.former, restart_wanted=request.auto_restart, inherited=kept, now=now
+    )
+    # a device that is to get the key first restarts when it has it
+    if request.auto_restart and not (
+        restarts.can_restart(request.device)
+        if is_on_its_way
+        else restarts.after_certificate(request.device, now=now)
+    ):
         notes.append(RESTART_BY_HAND)
     facts = {"key": key.name, "certificate": key.fingerprint_sha256, "valid_until": key.not_after}
     fields = {"certificate": key, "details": "", "explanation": "\n".join(notes)}

@@ -1,6 +1,7 @@
 """What is stored, and the invariants that the database itself keeps."""
 
 from devices.models.audit import AuditEvent
+from devices.models.deployment import Deployment
 from devices.models.device import Device, DeviceGroup
 from devices.models.idempotency import IdempotentRequest
 from devices.models.issuance import LOG_LINES, IssuanceRequest
@@ -22,6 +23,7 @@ __all__ = [
     "AllowanceUse",
     "ApiToken",
     "AuditEvent",
+    "Deployment",
     "Device",
     "DeviceGroup",
     "ExpiryNotice",

@@ -14,6 +14,8 @@ from django.db import models
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from devices.rules.deployment import DeploymentState
+from devices.rules.drift import Drift
 from devices.rules.keys import KeyUse
 from devices.rules.lifecycle import State, Status
 from devices.rules.restart import RestartState
@@ -202,3 +204,25 @@ def spelled(choices: Iterable[tuple[Any, Any]], given: object) -> Any:
         gettext("“%(value)s” is not a choice; choose one of %(known)s.")
         % {"value": str(given)[:100], "known": ", ".join(str(value) for value, _label in pairs)}
     )
+
+
+class DeploymentStateChoices(models.TextChoices):
+    """`devices.rules.deployment.DeploymentState` for people."""
+
+    ISSUED = DeploymentState.ISSUED.value, _("Issued")
+    DELIVERED = DeploymentState.DELIVERED.value, _("Delivered")
+    ACTIVE = DeploymentState.ACTIVE.value, _("Activated")
+    VERIFIED = DeploymentState.VERIFIED.value, _("Verified")
+    NOT_VERIFIABLE = DeploymentState.NOT_VERIFIABLE.value, _("Delivered, not verifiable")
+    ROLLING_BACK = DeploymentState.ROLLING_BACK.value, _("Bringing the old key back...")
+    ROLLED_BACK = DeploymentState.ROLLED_BACK.value, _("Old key brought back")
+    FAILED = DeploymentState.FAILED.value, _("Not delivered")
+
+
+class DriftChoices(models.TextChoices):
+    """`devices.rules.drift.Drift` for people."""
+
+    OTHER_CERTIFICATE = Drift.OTHER_CERTIFICATE.value, _("Another certificate")
+    EXPIRED = Drift.EXPIRED.value, _("Expired certificate")
+    WEAK_KEY = Drift.WEAK_KEY.value, _("Weak key")
+    WRONG_NAME = Drift.WRONG_NAME.value, _("Wrong host name")

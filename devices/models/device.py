@@ -18,8 +18,9 @@ from devices.delivery.connectors import registry
 from devices.delivery.connectors.base import Connector, Target
 from devices.delivery.connectors.settings import SettingsInvalid, check
 from devices.delivery.errors import NotConnected
-from devices.models.choices import StatusChoices
-from devices.models.validators import validate_host, validate_ipsec_destinations
+from devices.models.choices import DriftChoices, StatusChoices
+from devices.models.validators import validate_host, validate_ipsec_destinations, validate_tls_ports
+from devices.rules.maintenance import URGENT_DAYS, Maintenance
 
 
 def validate_time_zone(value: str) -> None:
@@ -33,6 +34,11 @@ def validate_time_zone(value: str) -> None:
         ) from None
 
 
+def default_tls_ports() -> list[int]:
+    """HTTPS and IPPS (RFC 8011: 631, with TLS from the first byte)."""
+    return [443, 631]
+
+
 class DeviceGroup(models.Model):
     """Devices that share a time zone and a maintenance window."""
 
@@ -42,6 +48,15 @@ class DeviceGroup(models.Model):
     )
     maintenance_start = models.TimeField(_("Maintenance window from"), null=True, blank=True)
     maintenance_end = models.TimeField(_("Maintenance window to"), null=True, blank=True)
+    urgent_days = models.PositiveSmallIntegerField(
+        _("Days before expiry without a window"),
+        default=URGENT_DAYS,
+        validators=[MaxValueValidator(3650)],
+        help_text=_(
+            "New certificates are delivered within the window. From this many days before the certificate in use "
+            "expires, they are delivered at once."
+        ),
+    )
 
     class Meta:
         ordering = ["name"]
@@ -50,6 +65,18 @@ class DeviceGroup(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        """Refuse half a window."""
+        if (self.maintenance_start is None) != (self.maintenance_end is None):
+            raise ValidationError(_("A maintenance window has a beginning and an end; enter both, or none."))
+
+    @property
+    def maintenance(self) -> Maintenance | None:
+        """Its window, None where it has none."""
+        if self.maintenance_start is None or self.maintenance_end is None:
+            return None
+        return Maintenance(self.maintenance_start, self.maintenance_end, zoneinfo.ZoneInfo(self.time_zone))
 
 
 class Device(models.Model):
@@ -101,7 +128,26 @@ class Device(models.Model):
     """The secret ones, as one JSON object, encrypted."""
     connector_secrets_set = models.JSONField(default=list, blank=True, editable=False)
     """The names of the secret settings that are stored: so much of them is shown."""
+    tls_ports = models.JSONField(
+        _("TLS ports"),
+        default=default_tls_ports,
+        validators=[validate_tls_ports],
+        help_text=_("Where the certificate that the device serves is looked at: HTTPS and IPPS as a rule."),
+    )
     created_at = models.DateTimeField(auto_now_add=True)
+
+    installed_fingerprints = models.JSONField(default=list, blank=True, editable=False)
+    """SHA-256 fingerprints of the last certificates that were sent to the device, the newest last: it is recognized
+    by them. Written before they are sent."""
+    probe_due_at = models.DateTimeField(null=True, editable=False)
+    """When the sweep looks at the certificate that it serves; null: nothing of it was verified yet."""
+    probed_at = models.DateTimeField(_("Last seen certificate"), null=True, editable=False)
+    """When the sweep last saw one."""
+    drift = models.CharField(
+        _("Drift"), max_length=20, choices=DriftChoices.choices, blank=True, editable=False
+    )
+    """What was wrong with it; empty: nothing."""
+    drift_explanation = models.TextField(blank=True, editable=False)
 
     status = models.CharField(
         _("Status"), max_length=20, choices=StatusChoices.choices, blank=True, editable=False
@@ -115,7 +161,10 @@ class Device(models.Model):
         ordering = ["name"]
         verbose_name = _("Device")
         verbose_name_plural = _("Devices")
-        permissions: ClassVar = [("restart_device", "Can restart device")]
+        permissions: ClassVar = [
+            ("restart_device", "Can restart device"),
+            ("deploy_device", "Can deliver keys to device"),
+        ]
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["serial_number"],
@@ -130,6 +179,12 @@ class Device(models.Model):
             models.Index(fields=["next_request_at"], name="device_next_request"),
             models.Index(fields=["expires_at"], name="device_expires"),
             models.Index(fields=["status_at"], name="device_status_at"),
+            models.Index(
+                fields=["probe_due_at"],
+                condition=models.Q(probe_due_at__isnull=False),
+                name="device_probe_due",
+            ),
+            models.Index(fields=["drift"], condition=~models.Q(drift=""), name="device_drift"),
         ]
 
     EXPIRES_UNRENEWED: ClassVar = (
@@ -176,7 +231,15 @@ class Device(models.Model):
             raise NotConnected(
                 f"The settings of the device's connector do not fit it: {error}. Correct them in the device's data."
             ) from None
-        return connector(Target(self.host, self.connector_settings, self.reveal_connector_secrets()))
+        return connector(
+            Target(
+                self.host,
+                self.connector_settings,
+                self.reveal_connector_secrets(),
+                tls_ports=tuple(self.tls_ports),
+                installed_fingerprints=frozenset(self.installed_fingerprints),
+            )
+        )
 
     def reveal_connector_secrets(self) -> dict[str, str]:
         """The secret settings in clear, for their one use. Raises devices.secrets.SecretUnreadable."""

@@ -112,3 +112,20 @@ def validate_webhook_url(value: str) -> None:
     validate_host(host)
     if parts.fragment or parts.username is not None:
         raise ValidationError(_("Leave out everything after “#” and any user name."))
+
+
+MOST_TLS_PORTS = 8
+
+
+def validate_tls_ports(value: object) -> None:
+    """Raise ValidationError unless `value` is a list of 1 to MOST_TLS_PORTS different port numbers."""
+    if (
+        not isinstance(value, list)
+        or not 1 <= len(value) <= MOST_TLS_PORTS
+        or not all(type(port) is int and 1 <= port <= 65535 for port in value)
+        or len(set(value)) != len(value)
+    ):
+        raise ValidationError(
+            _("Write 1 to %(most)s different port numbers, each from 1 to 65535, like [443, 631].")
+            % {"most": MOST_TLS_PORTS}
+        )

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, time, timedelta, tzinfo
 from itertools import accumulate
 
 from devices.rules.load import EPOCH, MINUTE, Load, minute_of, moment_of
+from devices.rules.maintenance import is_open
 
 LONGEST_WINDOW_HOURS = 14 * 24
 
@@ -59,8 +60,7 @@ class Window:
         if self.day_hours is None:
             return True
         opens, closes = self.day_hours
-        now = moment_of(minute).astimezone(self.zone).time()
-        return opens <= now < closes if opens < closes else now >= opens or now < closes
+        return is_open(moment_of(minute).astimezone(self.zone).time(), opens=opens, closes=closes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,8 +67,9 @@ class Demo:
         self.file = data_dir / "demo.json"
         self.challenge_file = data_dir / "demo-challenge"
         self.memory = Memory.load(self.file)
-        self.is_older = not self.memory.mfp_port
-        """Begun before there were virtual MFPs."""
+        self.mfp_directory = data_dir / "demo-mfps"
+        self.is_older = self.memory.devices > 0 and not self.mfp_directory.exists()
+        """Begun before virtual MFPs took keys."""
         self.memory.mfp_port = self.memory.mfp_port or free_port()
         self.progress = Progress(time.monotonic())
 
@@ -76,6 +77,8 @@ class Demo:
         """Make what is missing of the demo fleet; the database is ready."""
         from django.utils import timezone
 
+        from fleet.demo.device import fingerprint
+        from fleet.demo.mfp import kept_identity
         from fleet.demo.seed import DemoCa, connect, seed
 
         for what, port in (("demo CA", self.memory.ca_port), ("virtual MFPs", self.memory.mfp_port)):
@@ -84,9 +87,11 @@ class Demo:
                     f"the port {port} of the {what} is in use by another program; end that one, or "
                     f"remove {self.data_dir} to begin a new demo"
                 )
-        if self.is_older:
-            connect(self.memory.devices, self.memory.mfp_port)
         password = env.kept_secret(self.challenge_file, lambda: secrets.token_urlsafe(12))
+        factory = fingerprint(kept_identity(self.mfp_directory))
+        ca = DemoCa(self.memory.ca_port, password, self.memory.mfp_port, factory)
+        if self.is_older:
+            connect(self.memory.devices, ca)
         self.memory.save(self.file)  # the CA's address is in the database from now on
         if self.devices > self.memory.devices:
             made = max(self.memory.devices, 0)
@@ -95,7 +100,7 @@ class Demo:
             seed(
                 made,
                 self.devices,
-                DemoCa(self.memory.ca_port, password, self.memory.mfp_port),
+                ca,
                 now=timezone.now(),
             )
             self.memory.devices = self.devices
@@ -125,6 +130,7 @@ class Demo:
             command=[
                 *(sys.executable, "-m", "fleet.demo.mfp"),
                 *("--port", str(self.memory.mfp_port), "--devices", str(devices)),
+                *("--directory", str(self.mfp_directory)),
             ],
             ready=lambda: is_listening(self.memory.mfp_port),
             needed_by_others=True,

@@ -2,145 +2,56 @@
 
     python -m fleet.demo.mfp --port 8100 --devices 60
 
-plays the demo's devices, each under its serial number:
+plays the demo's devices, each under its serial number, over HTTP and over HTTPS on one port:
 
-    GET  /mfp/<serial>/status     what it is and does; 503 while it restarts
-    POST /mfp/<serial>/restart    202: it restarts; 409: it is busy; 403: it does not permit it
-    PUT  /mfp/<serial>/behavior   how it misbehaves from now on: the fields of `Behavior`, as JSON
+    GET    /mfp/<serial>/status      what it is and does; 503 while it restarts
+    POST   /mfp/<serial>/restart     202: it restarts; 409: it is busy; 403: it does not permit it
+    PUT    /mfp/<serial>/keys/NAME   take a key: PEM of private key, certificate and chain; 507: no room
+    POST   /mfp/<serial>/keys/NAME   use it for the function that the body names
+    DELETE /mfp/<serial>/keys/NAME   delete it
+    PUT    /mfp/<serial>/behavior    how it misbehaves from now on: the fields of `Behavior`, as JSON
 
-State is in memory: who ends the process has switched all of them off. Nothing of the product imports this.
+Keys are taken over HTTPS only. Over TLS the server name (SNI) says which MFP is meant, and its certificate is served:
+
+    openssl s_client -connect 127.0.0.1:8100 -servername SERIAL
+
+With `--directory` it keeps keys and the factory's certificate there; else ending the process is a factory reset of
+all of them. Nothing of the product imports this.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
+import hmac
 import json
 import re
 import signal
 import socket
+import ssl
 import sys
 import threading
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import FrameType
 from typing import Any
+from urllib.parse import unquote
 
 from fleet.demo import names
+from fleet.demo.device import Behavior, Mfp, Model, Refused, factory_identity, fingerprint, server_context
 
 HOST = "127.0.0.1"
 MOST_DEVICES = 10_000
 RESTART_SECONDS = (5.0, 25.0)
 """How long a restart takes, the shortest and the longest of the fleet."""
 
-_PATH = re.compile(r"/mfp/([A-Za-z0-9._-]{1,100})/(status|restart|behavior)")
+_PATH = re.compile(
+    r"/mfp/([A-Za-z0-9._-]{1,100})/(status|restart|behavior|keys)(?:/([A-Za-z0-9._~%-]{1,200}))?"
+)
 _LONGEST_BODY = 64 * 1024
 _IDLE_SECONDS = 30
-
-
-@dataclass(frozen=True, slots=True)
-class Behavior:
-    """How a virtual MFP misbehaves. The default is a good one."""
-
-    restart_seconds: float | None = None
-    """How long its restarts take; None: as long as this device's always do."""
-    busy: bool = False
-    """It works on a job, and does not restart meanwhile."""
-    refuses: bool = False
-    """It does not permit a restart from outside."""
-    never_comes_back: bool = False
-    """The next restart does not end."""
-    drops: str = ""
-    """What happens to the connection of a restart's request: "before": it breaks, and nothing is done; "after":
-    the device restarts, and the connection breaks before the answer."""
-    silent: bool = False
-    """While it restarts it breaks connections, instead of answering 503."""
-
-    @classmethod
-    def of(cls, values: object) -> Behavior:
-        """The behavior in a JSON object. Raises ValueError, naming what was expected."""
-        if not isinstance(values, dict) or not values.keys() <= {each.name for each in fields(cls)}:
-            raise ValueError(
-                f"a JSON object was expected, with {', '.join(each.name for each in fields(cls))}"
-            )
-        made = cls(**values)
-        flags = (made.busy, made.refuses, made.never_comes_back, made.silent)
-        if not all(isinstance(flag, bool) for flag in flags) or made.drops not in ("", "before", "after"):
-            raise ValueError('true or false was expected, for drops "before" or "after"')
-        seconds = made.restart_seconds
-        if seconds is not None and not (isinstance(seconds, int | float) and 0 <= seconds <= 3600):
-            raise ValueError("restart_seconds: 0 to 3600 was expected")
-        return made
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """What a device is, and how much it holds."""
-
-    serial_number: str
-    vendor: str = ""
-    model: str = ""
-    firmware: str = ""
-    key_limit: int = 10
-
-
-@dataclass(slots=True)
-class Mfp:
-    """One virtual MFP. Its methods may be called from any thread; `clock` gives seconds that only grow."""
-
-    model: Model
-    restart_seconds: float
-    clock: Callable[[], float] = time.monotonic
-    behavior: Behavior = Behavior()
-    keys: list[dict[str, Any]] = field(default_factory=list)
-    """What its key store holds, `model.key_limit` at most."""
-    functions: dict[str, bool] = field(
-        default_factory=lambda: {"tls": True, "ieee_802_1x": False, "ipsec": False}
-    )
-    boot_count: int = 1
-    _booted_at: float = field(init=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def __post_init__(self) -> None:
-        self._booted_at = self.clock()
-
-    @property
-    def is_away(self) -> bool:
-        """True while it restarts."""
-        return self.clock() < self._booted_at
-
-    def status(self) -> dict[str, Any]:
-        """What it says of itself when it is not away."""
-        with self._lock:
-            return {
-                **{name: value for name, value in asdict(self.model).items() if name != "key_limit"},
-                "state": "busy" if self.behavior.busy else "idle",
-                "boot_count": self.boot_count,
-                "uptime_seconds": round(self.clock() - self._booted_at, 3),
-                "functions": dict(self.functions),
-                "key_store": {"limit": self.model.key_limit, "keys": list(self.keys)},
-            }
-
-    def restart(self) -> None:
-        """Go away, and come back with one more on the boot counter. While it is away nothing changes."""
-        with self._lock:
-            if not self.is_away:
-                self.boot_count += 1
-                self._booted_at = self._back_at()
-
-    def behave(self, behavior: Behavior) -> None:
-        """From now on; one that is away comes back as `behavior` says, counted from now."""
-        with self._lock:
-            self.behavior = behavior
-            if self.is_away:
-                self._booted_at = self._back_at()
-
-    def _back_at(self) -> float:
-        if self.behavior.never_comes_back:
-            return float("inf")
-        seconds = self.behavior.restart_seconds
-        return self.clock() + (self.restart_seconds if seconds is None else seconds)
 
 
 def restart_seconds(serial_number: str, shortest: float, longest: float) -> float:
@@ -149,12 +60,18 @@ def restart_seconds(serial_number: str, shortest: float, longest: float) -> floa
     return shortest + share * (longest - shortest)
 
 
-def fleet(devices: int, between: tuple[float, float] = RESTART_SECONDS) -> dict[str, Mfp]:
-    """The demo's devices number 0 to `devices` - 1 by their serial numbers, two of them with their quirks."""
+def fleet(
+    devices: int, between: tuple[float, float] = RESTART_SECONDS, directory: Path | None = None
+) -> dict[str, Mfp]:
+    """The demo's devices number 0 to `devices` - 1 by their serial numbers, some of them with their quirks.
+
+    Their keys are kept in `directory`, where there is one.
+    """
     made = {
         row["serial_number"]: Mfp(
             Model(row["serial_number"], row["vendor"], row["model"], row["firmware"]),
             restart_seconds(row["serial_number"], *between),
+            memory=directory and directory / f"{row['serial_number']}.json",
         )
         for row in names.devices(0, devices)
     }
@@ -165,6 +82,14 @@ def fleet(devices: int, between: tuple[float, float] = RESTART_SECONDS) -> dict[
     return made
 
 
+_METHODS = {
+    "status": {"GET"},
+    "restart": {"POST"},
+    "behavior": {"PUT"},
+    "keys": {"PUT", "POST", "DELETE"},
+}
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = _IDLE_SECONDS
@@ -172,32 +97,74 @@ class _Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        self._handle("status")
+        self._handle()
 
     def do_POST(self) -> None:
-        self._handle("restart")
+        self._handle()
 
     def do_PUT(self) -> None:
-        self._handle("behavior")
+        self._handle()
 
-    def _handle(self, expected: str) -> None:
+    def do_DELETE(self) -> None:
+        self._handle()
+
+    def _handle(self) -> None:
         body = self._body()
         found = _PATH.fullmatch(self.path)
         mfp = self.server.mfps.get(found[1]) if found else None
         if body is None:
             self._answer(413, {"error": "a body of at most 64 KiB with Content-Length was expected"})
-        elif found is None or mfp is None:
-            self._answer(404, {"error": "there is no such virtual MFP"})
-        elif found[2] != expected:
-            self._answer(405, {"error": f"{self.command} is for {expected}"})
-        elif expected == "behavior":
+        elif found is None or mfp is None or (found[2] == "keys") != (found[3] is not None):
+            self._answer(404, {"error": "there is no such virtual MFP, or no such address on it"})
+        elif self.command not in _METHODS[found[2]]:
+            self._answer(405, {"error": f"{self.command} is not for {found[2]}"})
+        elif found[2] == "behavior":
             self._behave(mfp, body)
         elif mfp.is_away:
             self._drop() if mfp.behavior.silent else self._answer(503, {"state": "restarting"})
-        elif expected == "status":
-            self._answer(200, mfp.status())
-        else:
+        elif found[2] == "status":
+            self._answer(200, mfp.status() | {"factory_fingerprint": self.server.factory_fingerprint})
+        elif found[2] == "restart":
             self._restart(mfp)
+        else:
+            self._key(mfp, unquote(found[3]), body.decode(errors="replace"))
+
+    def _key(self, mfp: Mfp, name: str, content: str) -> None:
+        """Take, use or delete a key."""
+        if not isinstance(self.connection, ssl.SSLSocket):
+            self._answer(426, {"error": "keys are taken over HTTPS only"})
+            return
+        if not self._is_signed_in(mfp):
+            self._answer(401, {"error": "wrong user name or password"})
+            return
+        drops = mfp.behavior.drops
+        if drops:
+            mfp.behave(replace(mfp.behavior, drops=""))
+        if drops == "before":
+            self._drop()
+            return
+        status, said = 200, {"state": "done"}
+        try:
+            if self.command == "PUT":
+                mfp.install(name, content)
+            elif self.command == "POST":
+                mfp.use(name, content)
+            else:
+                mfp.remove(name)
+        except Refused as refusal:
+            status, said = refusal.status, {"error": str(refusal)}
+        if drops == "after":
+            self._drop()
+        else:
+            self._answer(status, said)
+
+    def _is_signed_in(self, mfp: Mfp) -> bool:
+        if not mfp.behavior.password:
+            return True
+        expected = base64.b64encode(f"admin:{mfp.behavior.password}".encode()).decode()
+        return hmac.compare_digest(
+            self.headers.get("Authorization", "").encode(), f"Basic {expected}".encode()
+        )
 
     def _body(self) -> bytes | None:
         """What came with the request; None when it is too long or does not say how long it is."""
@@ -233,7 +200,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _drop(self) -> None:
         self.close_connection = True
-        self.connection.shutdown(socket.SHUT_RDWR)
+        # without a word of TLS, as when a cable is pulled
+        socket.socket.shutdown(self.connection, socket.SHUT_RDWR)
 
     def _answer(self, status: int, content: Mapping[str, Any]) -> None:
         body = json.dumps(content).encode()
@@ -255,13 +223,36 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, mfps: Mapping[str, Mfp], port: int) -> None:
+    def __init__(self, mfps: Mapping[str, Mfp], port: int, identity: str) -> None:
         self.mfps = mfps
+        self.factory_fingerprint = fingerprint(identity)
+        self._by_name = {serial.lower(): mfp for serial, mfp in mfps.items()}
+        self._tls = server_context(identity)
+        self._tls.sni_callback = self._choose
         super().__init__((HOST, port), _Handler)
+
+    def _choose(self, connection: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> int | None:
+        """Serve the certificate of the MFP that is meant; one that is away breaks the handshake off."""
+        mfp = self._by_name.get((name or "").lower())
+        if mfp is not None and mfp.is_away:
+            return ssl.ALERT_DESCRIPTION_INTERNAL_ERROR
+        context = mfp.context if mfp is not None else None
+        if context is not None:
+            connection.context = context
+        return None
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Tell TLS by its first byte (22, a handshake record: RFC 8446, section 5.1) from HTTP."""
+        request.settimeout(_IDLE_SECONDS)
+        if request.recv(1, socket.MSG_PEEK) != b"\x16":
+            super().finish_request(request, client_address)
+            return
+        with self._tls.wrap_socket(request, server_side=True) as secured:
+            super().finish_request(secured, client_address)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that went away is no news; anything else is."""
-        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError | ssl.SSLError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
@@ -281,7 +272,24 @@ def _arguments() -> argparse.Namespace:
         metavar=("SHORTEST", "LONGEST"),
         help="how long a restart takes",
     )
+    parser.add_argument(
+        "--directory", type=Path, help="where keys and the factory's certificate are kept (default: nowhere)"
+    )
     return parser.parse_args()
+
+
+def kept_identity(directory: Path | None) -> str:
+    """The factory's key and certificate, made once; without a `directory` new ones."""
+    if directory is None:
+        return factory_identity()
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = directory / "factory.pem"
+    if not file.exists():
+        new = file.with_suffix(".new")
+        new.touch(mode=0o600)
+        new.write_text(factory_identity())
+        new.replace(file)
+    return file.read_text()
 
 
 def main() -> int:
@@ -289,7 +297,9 @@ def main() -> int:
     options = _arguments()
     devices = min(max(options.devices, 0), MOST_DEVICES)
     try:
-        server = Server(fleet(devices, tuple(options.restart_seconds)), options.port)
+        identity = kept_identity(options.directory)
+        mfps = fleet(devices, tuple(options.restart_seconds), options.directory)
+        server = Server(mfps, options.port, identity)
     except OSError as error:
         print(f"fleet.demo.mfp: port {options.port}: {error.strerror}", file=sys.stderr)  # noqa: T201
         return 2

@@ -33,6 +33,8 @@ class DemoCa:
 
     mfp_port: int = 0
     """Where the virtual MFPs listen; 0: there are none, and the devices have no connector."""
+    mfp_fingerprint: str = ""
+    """Of the certificate that their factory gave all of them: confirmed, for it is the demo's own."""
 
     @property
     def url(self) -> str:
@@ -63,7 +65,7 @@ def seed(first: int, last: int, ca: DemoCa, *, now: datetime) -> list[Device]:
     ]
     for _, row in rows:
         del row["site"]
-        row |= connection(str(row["serial_number"]), ca.mfp_port)
+        row |= connection(str(row["serial_number"]), ca)
     created = inventory.create_devices(SYSTEM, [row for _, row in rows])
     for position, ((number, _), device) in enumerate(zip(rows, created, strict=True)):
         age = EARLIEST - (EARLIEST - LATEST) * (position / max(len(rows), 1))
@@ -73,21 +75,27 @@ def seed(first: int, last: int, ca: DemoCa, *, now: datetime) -> list[Device]:
     return created
 
 
-def connection(serial_number: str, mfp_port: int) -> dict[str, Any]:
+def connection(serial_number: str, ca: DemoCa) -> dict[str, Any]:
     """The connector of a device, to its virtual MFP."""
-    if not mfp_port:
+    if not ca.mfp_port:
         return {}
-    url = f"http://127.0.0.1:{mfp_port}/mfp/{serial_number}"
-    return {"connector": "virtual", "connector_settings": {"url": url}}
+    settings = {"url": f"http://127.0.0.1:{ca.mfp_port}/mfp/{serial_number}"}
+    if ca.mfp_fingerprint:
+        settings["tls_fingerprint"] = ca.mfp_fingerprint
+    return {"connector": "virtual", "connector_settings": settings}
 
 
 @transaction.atomic
-def connect(last: int, mfp_port: int) -> int:
-    """Give the demo devices of an older demo, which have no connector, theirs; returns how many."""
+def connect(last: int, ca: DemoCa) -> int:
+    """Give the demo devices of an older demo, which have no connector or did not take keys, theirs; how many."""
     serials = [row["serial_number"] for row in names.devices(0, last)]
-    found = Device.objects.filter(serial_number__in=serials, connector="none")
+    found = [
+        device
+        for device in Device.objects.filter(serial_number__in=serials, connector__in=["none", "virtual"])
+        if not device.connector_settings.get("tls_fingerprint")
+    ]
     for device in found:
-        inventory.update_device(SYSTEM, device, **connection(device.serial_number, mfp_port))
+        inventory.update_device(SYSTEM, device, **connection(device.serial_number, ca))
     return len(found)
 
 

@@ -6,6 +6,7 @@ import argparse
 import signal
 import zoneinfo
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from fleet.demo.seed import DemoCa, connect, seed
 from tests.fleet.start import Start, processes
 from tests.peers.process import free_port, wait_until
 
-CA = DemoCa(port=40_001, challenge_password="the right one", mfp_port=40_002)
+FACTORY = "ab" * 32
+CA = DemoCa(port=40_001, challenge_password="the right one", mfp_port=40_002, mfp_fingerprint=FACTORY)
 
 
 def test_names_hosts_and_serial_numbers_are_unique_however_large_the_demo() -> None:
@@ -79,18 +81,22 @@ def test_every_device_is_connected_to_its_virtual_mfp_and_some_restart_by_themse
     seed(0, 12, CA, now=timezone.now())
     for device in Device.objects.all():
         url = f"http://127.0.0.1:40002/mfp/{device.serial_number}"
-        assert (device.connector, device.connector_settings) == ("virtual", {"url": url})
+        expected = {"url": url, "tls_fingerprint": FACTORY}
+        assert (device.connector, device.connector_settings) == ("virtual", expected)
     assert ScepSettings.objects.filter(auto_restart=True).count() == 4
 
 
 @pytest.mark.django_db
 def test_devices_of_an_older_demo_get_their_connectors_and_others_are_left_alone() -> None:
-    seed(0, 5, DemoCa(CA.port, CA.challenge_password), now=timezone.now())
+    without = DemoCa(CA.port, CA.challenge_password)
+    seed(0, 3, without, now=timezone.now())
+    seed(3, 5, replace(CA, mfp_fingerprint=""), now=timezone.now())  # virtual MFPs that took no keys
     own = Device.objects.create(name="own", host="10.0.0.1")
-    assert not Device.objects.exclude(connector="none").exists()
-    assert connect(5, 40_002) == 5
+    assert connect(5, CA) == 5
     assert [device.pk for device in Device.objects.filter(connector="none")] == [own.pk]
-    assert connect(5, 40_002) == 0
+    for device in Device.objects.filter(connector="virtual"):
+        assert device.connector_settings["tls_fingerprint"] == FACTORY
+    assert connect(5, CA) == 0
 
 
 def test_the_memory_of_an_older_demo_is_read(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from fleet.demo import names
-from fleet.demo.mfp import Behavior, Mfp, Model, fleet, restart_seconds
+from fleet.demo.device import Behavior, Mfp, Model
+from fleet.demo.mfp import fleet, restart_seconds
 from tests.peers.mfps import Mfps, virtual_mfps
 
 

@@ -26,7 +26,12 @@ class Mfp:
     @property
     def connector(self) -> dict[str, Any]:
         """What leads to it, among a device's data."""
-        return {"connector": "virtual", "connector_settings": {"url": self._mfps.url(self._number)}}
+        settings = {
+            "url": self._mfps.url(self._number),
+            # as a person reads it at the device and confirms it
+            "tls_fingerprint": self._mfps.factory_fingerprint,
+        }
+        return {"connector": "virtual", "connector_settings": settings}
 
     @property
     def starts(self) -> int:
@@ -38,7 +43,8 @@ class Mfp:
         self._mfps.behave(self._number, **behavior)
 
     def watched(self, office: Office, device: int) -> dict[str, Any]:
-        """Ask it for the restart that waits, and watch until it is back; the restart, over REST."""
+        """Bring it the key, ask it for the restart that waits, and watch until it is back; the restart, over REST."""
+        office.work_on_deliveries()
         office.work_on_restarts()
         wait_until(lambda: self._mfps.is_back(self._number), timeout=10, what="the virtual MFP being back")
         office.clock.ahead += timedelta(minutes=1)

@@ -10,6 +10,7 @@ from django.test import Client
 from django.urls import reverse
 from rest_framework.test import APIClient
 
+from devices.delivery import deploy_runner
 from devices.delivery import dispatch as restart_dispatch
 from devices.delivery import runner as restart_runner
 from devices.jobs import run as jobs
@@ -158,6 +159,13 @@ class Office:
         lease, due = restart_dispatch.claim_due(self.clock())
         for restart in due:
             restart_runner.advance(restart, lease, clock=self.clock)
+        return len(due)
+
+    def work_on_deliveries(self) -> int:
+        """One step of every delivery that is due; how many were."""
+        lease, due = restart_dispatch.claim_deployments(self.clock())
+        for delivery in due:
+            deploy_runner.advance(delivery, lease, clock=self.clock)
         return len(due)
 
     def work_on_jobs(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
@@ -30,6 +31,37 @@ class Mfps:
         """Its address, for the connector's settings."""
         return f"http://127.0.0.1:{self.port}/mfp/{self.serial(number)}"
 
+    @property
+    def factory_fingerprint(self) -> str:
+        """SHA-256 of the certificate that all of them begin with, as a person reads it at the device."""
+        found: str = self._ask(f"{self.url(0)}/status", "GET")["factory_fingerprint"]
+        return found
+
+    def keys(self, number: int) -> dict[str, list[str]]:
+        """What its key store holds: names with what each key is used for."""
+        held = self._ask(f"{self.url(number)}/status", "GET")["key_store"]["keys"]
+        return {key["name"]: key["used_for"] for key in held}
+
+    def served(self, number: int) -> str:
+        """SHA-256 of the certificate that it serves, as OpenSSL sees it."""
+        command = [
+            "openssl",
+            "s_client",
+            "-connect",
+            f"127.0.0.1:{self.port}",
+            "-servername",
+            self.serial(number),
+        ]
+        seen = subprocess.run(command, input=b"", capture_output=True, timeout=20, check=False).stdout
+        printed = subprocess.run(
+            ["openssl", "x509", "-noout", "-fingerprint", "-sha256"],
+            input=seen,
+            capture_output=True,
+            timeout=20,
+            check=True,
+        ).stdout.decode()
+        return printed.strip().split("=")[1].replace(":", "").lower()
+
     def behave(self, number: int, **behavior: Any) -> None:
         """How it behaves from now on; nothing given: well."""
         self._ask(f"{self.url(number)}/behavior", "PUT", json.dumps(behavior).encode())
@@ -38,6 +70,10 @@ class Mfps:
         """How often it has started."""
         count: int = self._ask(f"{self.url(number)}/status", "GET")["boot_count"]
         return count
+
+    def restart(self, number: int) -> None:
+        """Somebody presses its switch."""
+        self._ask(f"{self.url(number)}/restart", "POST")
 
     def is_back(self, number: int) -> bool:
         """True when it answers."""

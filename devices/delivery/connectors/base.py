@@ -17,6 +17,7 @@ from devices.delivery.connectors.material import (
 )
 from devices.delivery.connectors.settings import Setting
 from devices.delivery.errors import NotSupported
+from devices.rules.keys import KeyUse
 
 if TYPE_CHECKING:
     from devices.delivery.connectors.settings import Text
@@ -52,6 +53,30 @@ class Target:
     settings: Mapping[str, Any] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     """In clear, for as long as the call takes."""
+    tls_ports: tuple[int, ...] = (443,)
+    """Where it serves a certificate."""
+    installed_fingerprints: frozenset[str] = frozenset()
+    """SHA-256, lower-case hexadecimal, of the certificates that this product sent to it: it is recognized by them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a certificate is served over TLS."""
+
+    host: str
+    port: int
+    server_name: str = ""
+    """What is asked for (SNI, RFC 6066); empty: nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """What a device shows of itself before anything is sent to it: its certificate, or its SSH host key."""
+
+    fingerprint: str
+    """SHA-256; what is confirmed and stored in the setting `Connector.pin_setting`."""
+    description: str = ""
+    """What a reader can compare: subject, issuer, validity, or the kind of the key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +111,10 @@ class Connector:
     schema: ClassVar[Sequence[Setting]] = ()
     """What it is to be told."""
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
+    installs: ClassVar[frozenset[KeyUse]] = frozenset(KeyUse)
+    """The uses for which it can install a key."""
+    pin_setting: ClassVar[str] = ""
+    """The name of the setting that pins what the device shows; empty: it pins nothing."""
     patience: ClassVar[float] = 30.0
     """Seconds that one call takes at most."""
 
@@ -129,6 +158,17 @@ class Connector:
     def remove(self, material: Material) -> None:
         """Delete what was installed before; nothing happens when it is gone already."""
         raise self._not_supported(Capability.REMOVE)
+
+    def endpoints(self) -> Sequence[Endpoint]:
+        """Where the probe looks at the certificate that the device serves."""
+        return [Endpoint(self.target.host, port) for port in self.target.tls_ports]
+
+    def present(self) -> Presented:
+        """What the device shows of itself now, for somebody to confirm; sends nothing that is secret.
+
+        Raises NotSupported where `pin_setting` is empty.
+        """
+        raise NotSupported(f"The connector of this device ({self.label}) pins nothing.")
 
     def _not_supported(self, capability: Capability) -> NotSupported:
         return NotSupported(f"The connector of this device ({self.label}) cannot {capability.value}.")

@@ -6,6 +6,7 @@ on a connection that was dropped meanwhile could not be told from one that arriv
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from typing import Any
 import requests
 import urllib3
 
-from devices.delivery.errors import ConnectionLost, UnexpectedAnswer, Unreachable
+from devices.delivery.errors import ConnectionLost, UnexpectedAnswer, Unreachable, WrongFingerprint
 from scep.transport import answer_by, new_session
 
 MAX_SIZE = 256 * 1024
@@ -45,15 +46,28 @@ class Reply:
         return found
 
 
-def ask(method: str, url: str, *, connect_timeout: float, read_timeout: float) -> Reply:
+def ask(
+    method: str,
+    url: str,
+    *,
+    connect_timeout: float,
+    read_timeout: float,
+    session: requests.Session | None = None,
+    **content: Any,
+) -> Reply:
     """Send one request and read the answer; redirects are not followed.
 
     `connect_timeout` in seconds bounds the connecting, both together the whole, slow headers and bodies included.
-    Raises Unreachable when nothing was sent, ConnectionLost when it may have arrived, UnexpectedAnswer.
+    `session` is one from `tls.pinned_session`, which keeps its cookies; `content` is what requests takes: `data`,
+    `files`, `json`, `auth`, `headers`.
+    Raises Unreachable when nothing was sent, ConnectionLost when it may have arrived, UnexpectedAnswer, and
+    WrongFingerprint when the pinned certificate changed meanwhile.
     """
     deadline = time.monotonic() + connect_timeout + read_timeout
     answer_by(deadline)
-    with new_session() as session:
+    with contextlib.ExitStack() as stack:
+        if session is None:
+            session = stack.enter_context(new_session())
         session.headers["Connection"] = "close"
         try:
             with session.request(
@@ -62,8 +76,16 @@ def ask(method: str, url: str, *, connect_timeout: float, read_timeout: float) -
                 timeout=(connect_timeout, read_timeout),
                 allow_redirects=False,
                 stream=True,
+                **content,
             ) as response:
                 return Reply(response.status_code, _read(response, deadline, connect_timeout + read_timeout))
+        except requests.exceptions.SSLError as error:
+            if "ingerprint" in str(error):
+                raise WrongFingerprint(
+                    "The device's certificate has changed since it was looked at a moment ago. Nothing was sent; try "
+                    "again."
+                ) from error
+            raise _lost(connect_timeout + read_timeout) from error
         except requests.ConnectTimeout as error:
             raise Unreachable(
                 f"No connection to the device within {connect_timeout:g} s. Check that it is switched on, its "

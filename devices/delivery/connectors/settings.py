@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise
@@ -45,6 +47,29 @@ class Setting:
     """Stored encrypted, and never shown again. Texts only."""
     check: Callable[[Any], None] | None = None
     """Raises ValidationError for a value of the right kind that makes no sense all the same."""
+
+
+TLS_FINGERPRINT = "tls_fingerprint"
+"""The setting of connectors that speak TLS which pins the certificate of a device."""
+
+
+def tls_fingerprint() -> Setting:
+    """The pin of a connector that speaks TLS."""
+    return Setting(
+        name=TLS_FINGERPRINT,
+        label=gettext_lazy("Confirmed fingerprint of the device's certificate"),
+        help_text=gettext_lazy(
+            "SHA-256, as the device shows it. Compare and confirm it on the device's page. Certificates that were "
+            "installed from here count as well."
+        ),
+        check=validate_fingerprint,
+    )
+
+
+def validate_fingerprint(value: str) -> None:
+    """Raise ValidationError unless `value` is a SHA-256 fingerprint, colons and spaces allowed."""
+    if not re.fullmatch(r"[0-9A-Fa-f]{64}", re.sub(r"[\s:]", "", value)):
+        raise ValidationError(_("Write the SHA-256 fingerprint as 64 hexadecimal digits, colons allowed."))
 
 
 class SettingsInvalid(Exception):

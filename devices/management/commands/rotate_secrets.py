@@ -9,6 +9,7 @@ from django.db import models, transaction
 
 from devices import secrets
 from devices.models import (
+    Deployment,
     Device,
     ImportPart,
     ImportRow,
@@ -29,6 +30,7 @@ ENCRYPTED_COLUMNS: tuple[tuple[type[models.Model], tuple[str, ...]], ...] = (
         ("challenge_password_encrypted", "private_key_encrypted", "csr_encrypted", "signer_key_encrypted"),
     ),
     (KeyAndCertificate, ("private_key_encrypted",)),
+    (Deployment, ("former_private_key_encrypted",)),
     (SettingsTemplate, ("challenge_password_encrypted",)),
     (Job, ("secrets_encrypted",)),
     (Webhook, ("secret_encrypted",)),

@@ -5,13 +5,15 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Sequence
 from itertools import count
+from typing import Any
 
 import pytest
 
 from devices import doorbell, inventory
 from devices.audit import SYSTEM
-from devices.delivery import dispatch, restart, runner
-from devices.models import Device, Restart
+from devices.delivery import deploy_runner, dispatch, restart, runner
+from devices.models import Deployment, Device, KeyAndCertificate, Restart
+from tests.devices.delivery.issued import issue
 from tests.devices.enrollment.steps import Clock
 from tests.devices.factories import make_device
 from tests.peers.mfps import Mfps, virtual_mfps
@@ -36,14 +38,59 @@ class Bench:
         self.device: Device = make_device(
             serial_number=mfps.serial(self.number),
             connector="virtual",
-            connector_settings={"url": mfps.url(self.number)},
+            connector_settings={
+                "url": mfps.url(self.number),
+                "tls_fingerprint": mfps.factory_fingerprint,
+            },
         )
         monkeypatch.setattr(doorbell, "ring_restart_workers", self._ring)
         monkeypatch.setattr(doorbell, "ring_restart_dispatcher", lambda: True)
+        self.deliveries: list[tuple[uuid.UUID, list[int]]] = []
+        monkeypatch.setattr(doorbell, "ring_deployment_workers", self._ring_delivery)
+        monkeypatch.setattr(doorbell, "ring_deployment_dispatcher", lambda: True)
 
     def _ring(self, lease: uuid.UUID, ids: Sequence[int]) -> bool:
         self.rings.append((lease, list(ids)))
         return True
+
+    def _ring_delivery(self, lease: uuid.UUID, ids: Sequence[int]) -> bool:
+        self.deliveries.append((lease, list(ids)))
+        return True
+
+    def issue(self, **how: Any) -> KeyAndCertificate:
+        """A certificate came for the device."""
+        return issue(self.device, now=self.clock(), **how)
+
+    def deliver(self) -> int:
+        """Dispatch and take one step of every delivery that is due; how many were claimed."""
+        claimed = dispatch.dispatch_deployments(self.clock())
+        while self.deliveries:
+            lease, ids = self.deliveries.pop(0)
+            for deployment_id in ids:
+                deploy_runner.advance(deployment_id, lease, clock=self.clock)
+        return claimed
+
+    def delivery_step(self, key: KeyAndCertificate) -> Deployment:
+        """Go on to when the delivery of `key` is due, and take one step; the row afterwards."""
+        row = Deployment.objects.get(key=key)
+        assert row.next_action_at is not None, f"it has ended: {row.state} {row.explanation}"
+        self.clock.ahead += max(row.next_action_at - self.clock(), self.clock.ahead * 0)
+        assert self.deliver() == 1
+        row.refresh_from_db()
+        return row
+
+    def delivered_to_the_end(self, key: KeyAndCertificate, most: int = 400) -> Deployment:
+        """Step after step until nothing is to happen any more."""
+        for _ in range(most):
+            row = self.delivery_step(key)
+            if row.next_action_at is None:
+                return row
+        raise AssertionError(f"after {most} steps it is {row.state}: {row.explanation}")
+
+    @property
+    def served(self) -> str:
+        """SHA-256 of the certificate that the MFP serves."""
+        return self.mfps.served(self.number)
 
     def behave(self, **behavior: object) -> None:
         self.mfps.behave(self.number, **behavior)

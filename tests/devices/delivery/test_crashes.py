@@ -15,6 +15,7 @@ from devices.audit import SYSTEM
 from devices.delivery import dispatch, restart, runner
 from devices.delivery.connectors.base import Capability, Sighting
 from devices.delivery.connectors.virtual import VirtualConnector
+from devices.delivery.turn import MOST_TAKEOVERS, RestartTurn
 from devices.models import Device, Restart
 from devices.rules.restart import RestartState
 from tests.devices.delivery.conftest import Bench
@@ -82,7 +83,7 @@ class TestCrashes:
 
     def test_one_that_is_begun_again_and_again_is_given_up(self, bench: Bench) -> None:
         bench.ask()
-        Restart.objects.update(takeovers=runner.MOST_TAKEOVERS)
+        Restart.objects.update(takeovers=MOST_TAKEOVERS)
         assert (bench.step().state, bench.newest.explanation) == ("failed", runner.NEVER_ENDED)
 
     def test_a_doubled_or_late_task_does_nothing(self, bench: Bench) -> None:
@@ -183,7 +184,7 @@ class TestDispatch:
     def test_a_lease_outlives_the_longest_turn(self, bench: Bench) -> None:
         restart.request_restart(SYSTEM, bench.device)
         lease, ids = dispatch.claim_due(bench.clock())
-        turn = runner._begin(ids[0], lease, bench.clock)
+        turn = RestartTurn.begin(ids[0], lease, bench.clock)
         assert turn
         assert turn.lease_end() - bench.clock() > timedelta(seconds=2 * VirtualConnector.patience)
         assert isinstance(turn.lease, uuid.UUID)

@@ -3,51 +3,29 @@
 from __future__ import annotations
 
 import subprocess
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from devices.delivery.connectors.base import Material
 from devices.rules.keys import KeyUse
 from scep import keys
+from tests.devices.delivery.issued import authority, certificate, pkcs8
 
 PASSWORD = "a password for the device"
-
-
-def certificate(
-    subject: str, issuer: str, key: rsa.RSAPrivateKey, signer: rsa.RSAPrivateKey
-) -> x509.Certificate:
-    """One that is valid today."""
-    now = datetime.now(UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
-        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=30))
-        .sign(signer, hashes.SHA256())
-    )
 
 
 @pytest.fixture(scope="module")
 def material() -> Material:
     """One with a chain of one."""
-    authority, key = keys.generate_rsa(), keys.generate_rsa()
+    key = keys.generate_rsa()
     return Material(
         name="TLS",
         key_use=KeyUse.TLS,
         ipsec_destination="",
-        private_key=key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),
-        certificate=certificate("10.1.2.3", "Office CA", key, authority),
-        chain=(certificate("Office CA", "Office CA", authority, authority),),
+        private_key=pkcs8(key),
+        certificate=certificate("10.1.2.3", key),
+        chain=(certificate("Office CA", authority()),),
     )
 
 

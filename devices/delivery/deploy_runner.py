@@ -1,0 +1,520 @@
+"""Taking one step of one delivery (F5): the key on its way to the device, and the handshake that proves it.
+
+Rules of the house, those of devices/enrollment/runner.py and:
+- That a key is sent is committed before the first byte goes out, and with it the fingerprint by which the device is
+  recognized from then on.
+- Installing does no harm twice. So whatever became of a try, the device is looked at first and the key sent again.
+- What a device says proves nothing: only a handshake that shows the certificate ends in VERIFIED.
+- The former key is kept until then. It comes back when the new one is not served, and is deleted from the device
+  after it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from cryptography import x509
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext_noop
+
+from devices import audit, keystore, restarts, secrets
+from devices.delivery import probe, sweep
+from devices.delivery.connectors import registry
+from devices.delivery.connectors.base import Capability, Connector, Material
+from devices.delivery.errors import AwaitsPerson, DeliveryError, NotConnected
+from devices.delivery.turn import MOST_TAKEOVERS, DeploymentTurn, take_step
+from devices.models import Deployment, Device, KeyAndCertificate, summary
+from devices.models.choices import DeploymentStateChoices
+from devices.rules.deployment import (
+    MOST_REMOVALS,
+    DeploymentEvent,
+    DeploymentState,
+    next_look,
+    next_try,
+)
+from devices.rules.keys import KeyUse
+from devices.rules.maintenance import is_urgent
+from devices.secrets import SecretUnreadable
+
+logger = logging.getLogger(__name__)
+
+FINGERPRINTS_KEPT = 20
+"""Of certificates that were sent to a device, by which it is recognized."""
+
+NEVER_ENDED = gettext_noop(
+    "The delivery was begun several times and never brought to an end. Look into the logs of the workers."
+)
+OUTSIDE_WINDOW = gettext_noop("Waits for the maintenance window of the device's group.")
+LOST = gettext_noop(
+    "The connection broke after the key was sent, so the device may have taken it. It is looked at before the key "
+    "is sent again."
+)
+RESTARTING = gettext_noop("The device has the key and restarts before the certificate is looked at.")
+SERVES_ANOTHER = gettext_noop(
+    "The device said that it took the key, and still serves another certificate. It is looked at again."
+)
+AWAY_SINCE = gettext_noop(
+    "The device took the key and has not answered since. The certificate is verified as soon as it does."
+)
+NEVER_SEEN_AGAIN = gettext_noop(
+    "The device took the key and has not answered for a week, so the certificate was never seen. Look at the device "
+    "itself: is it switched on, does it show an error, has its address changed? The key is kept; deliver it again."
+)
+NOT_SERVED = gettext_noop(
+    "The device said that it took the key, and went on serving another certificate. Bringing the old key back."
+)
+BROUGHT_BACK = gettext_noop(
+    "The device said that it took the key, and went on serving another certificate, so the old key was brought back "
+    "and is in use. The new key is kept. Look at the device whether it has to restart or its TLS settings name "
+    "another key, then deliver it again."
+)
+NOT_BROUGHT_BACK = gettext_noop(
+    "The device said that it took the key, and serves neither the new certificate nor the old one, which could not "
+    "be brought back either. Both keys are kept. Look at the device itself, then deliver the key again."
+)
+NO_FORMER = gettext_noop(
+    "The device said that it took the key, and went on serving another certificate. There is no old key from here to "
+    "bring back. Look at the device whether it has to restart or its TLS settings name another key, then deliver "
+    "it again."
+)
+SERVED_IN_PART = gettext_noop(
+    "One TLS port of the device serves the certificate, and another one does not. Look at the device's TLS settings, "
+    "or at its TLS ports in its data here."
+)
+NOT_REMOVED = gettext_noop("The old key could not be deleted from the device. Delete it there.")
+
+
+def advance(deployment_id: int, lease: uuid.UUID, *, clock: Callable[[], datetime] = timezone.now) -> None:
+    """Take one step for the delivery claimed under `lease`; nothing happens when it no longer is.
+
+    Never raises, see `turn.take_step`.
+    """
+    take_step(DeploymentTurn, deployment_id, lease, clock, _take)
+
+
+def _take(turn: DeploymentTurn) -> None:
+    row = turn.deployment
+    state = DeploymentState(row.state)
+    if row.takeovers >= MOST_TAKEOVERS:
+        _give_up(turn, NEVER_ENDED)
+        return
+    try:
+        connector = row.device.connect()
+        material = _material(row.key, row.key_use, row.ipsec_destination)
+    except (NotConnected, SecretUnreadable) as error:
+        _give_up(turn, str(error), for_administrator=True)
+        return
+    match state:
+        case DeploymentState.ISSUED:
+            _install(turn, connector, material)
+        case DeploymentState.DELIVERED:
+            _activate(turn, connector, material)
+        case DeploymentState.ACTIVE:
+            _verify(turn, connector, material)
+        case DeploymentState.ROLLING_BACK:
+            _bring_back(turn, connector)
+        case _:
+            _remove_former(turn, connector)
+
+
+def _material(key: KeyAndCertificate, use: str, destination: str) -> Material:
+    """The key in clear, for as long as the step takes. Raises SecretUnreadable."""
+    return _installable(
+        key.name, use, destination, secrets.decrypt(key.private_key_encrypted), key.certificate, key.chain
+    )
+
+
+def _former_material(row: Deployment) -> Material | None:
+    """The former key in clear; None when there is none. Raises SecretUnreadable."""
+    former, private_key = row.former, row.former_private_key_encrypted
+    if former is None or private_key is None:
+        return None
+    return _installable(
+        *(former["name"], row.key_use, row.ipsec_destination, secrets.decrypt(private_key)),
+        *(former["certificate"], former["chain"]),
+    )
+
+
+def _installable(
+    name: str, use: str, destination: str, private_key: bytes, certificate: str, chain: str
+) -> Material:
+    return Material(
+        name=name,
+        key_use=KeyUse(use),
+        ipsec_destination=destination,
+        private_key=private_key,
+        certificate=x509.load_pem_x509_certificate(certificate.encode()),
+        chain=tuple(x509.load_pem_x509_certificates(chain.encode())) if chain else (),
+    )
+
+
+# --- what the device serves -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What the TLS ports of a device showed."""
+
+    fingerprints: frozenset[str]
+    """SHA-256, of those that answered."""
+    problem: str
+    """Why the others showed nothing; empty when all answered."""
+
+    def all_are(self, fingerprint: str) -> bool:
+        """True when every port that answered showed it, and at least one did."""
+        return self.fingerprints == {fingerprint}
+
+
+def _served(connector: Connector) -> Served:
+    looks = list(probe.look_at(connector.endpoints(), at_once=4))
+    return Served(
+        frozenset(hashlib.sha256(look.leaf).hexdigest() for look in looks if look.leaf is not None),
+        next((look.problem for look in looks if look.problem), ""),
+    )
+
+
+# --- getting the key there --------------------------------------------------------------------------------
+
+
+def _install(turn: DeploymentTurn, connector: Connector, material: Material) -> None:
+    """Send the key, unless the device has it already or must not be worked on now."""
+    row = turn.deployment
+    if row.key_use == KeyUse.TLS and _served(connector).all_are(material.fingerprint_sha256):
+        # looked at before every try: the answer to the last one may have been lost
+        _seen(turn)
+        return
+    opening = _next_opening(row, turn.clock())
+    if opening is not None:
+        turn.rest(DeploymentEvent.NOT_TAKEN, opening, explanation=OUTSIDE_WINDOW)
+        return
+    _send(turn, material)
+    try:
+        connector.install(material)
+    except DeliveryError as error:
+        _not_taken(turn, error)
+        return
+    now = turn.clock()
+    with transaction.atomic():
+        turn.write(
+            DeploymentEvent.TAKEN,
+            next_action_at=turn.lease_end(),
+            explanation="",
+            tries=0,
+            since=now,
+        )
+        KeyAndCertificate.objects.filter(pk=row.key_id).update(delivered_at=now)
+        _audit(turn, "delivered", now)
+    _activate(turn, connector, material)
+
+
+def _next_opening(row: Deployment, now: datetime) -> datetime | None:
+    """When the maintenance window opens, or None: now."""
+    group = row.device.group
+    window = group.maintenance if group else None
+    if row.at_once or group is None or window is None:
+        return None
+    in_use_until = row.former and row.former.get("not_after")
+    until = datetime.fromisoformat(in_use_until) if in_use_until else None
+    if is_urgent(now=now, in_use_until=until, days=group.urgent_days):
+        return None
+    opening = window.next_open(now)
+    return opening if opening > now else None
+
+
+@transaction.atomic
+def _send(turn: DeploymentTurn, material: Material) -> None:
+    """Commit that the key is sent, and the fingerprint by which the device may be recognized from now on."""
+    restarts.lock(turn.deployment.device_id)
+    turn.write(DeploymentEvent.SEND, next_action_at=turn.lease_end(), sent_at=turn.clock())
+    _recognize(turn.deployment.device, material)
+    logger.info(
+        "the key %s is sent to %s",
+        material.name,
+        turn.deployment.device,
+        extra={"deployment": turn.deployment.pk},
+    )
+
+
+def _recognize(device: Device, material: Material) -> None:
+    """The device is locked."""
+    known = Device.objects.values_list("installed_fingerprints", flat=True).get(pk=device.pk)
+    fingerprint = material.fingerprint_sha256
+    known = [each for each in known if each != fingerprint] + [fingerprint]
+    Device.objects.filter(pk=device.pk).update(installed_fingerprints=known[-FINGERPRINTS_KEPT:])
+
+
+def _not_taken(turn: DeploymentTurn, error: DeliveryError) -> None:
+    """Try again later, or end it: at once for what another try would not change."""
+    row, now = turn.deployment, turn.clock()
+    tries = row.tries + 1
+    explanation = LOST + "\n" + str(error) if error.may_have_arrived else str(error)
+    if not error.worth_another_try:
+        _end(
+            turn,
+            DeploymentEvent.REFUSED,
+            str(error),
+            tries=tries,
+            for_administrator=error.for_administrator,
+        )
+        return
+    if isinstance(error, AwaitsPerson):
+        # nobody is hurried: it is looked at now and then, for as long as the certificate is any good
+        at = next_try(now=now, tries=tries, since=now)
+    else:
+        at = next_try(now=now, tries=tries, since=row.since)
+    if at is None:
+        _end(turn, DeploymentEvent.GIVEN_UP, str(error), tries=tries, for_administrator=True)
+    else:
+        turn.rest(DeploymentEvent.NOT_TAKEN, at, explanation=explanation, tries=tries)
+
+
+# --- having it used ---------------------------------------------------------------------------------------
+
+
+def _activate(turn: DeploymentTurn, connector: Connector, material: Material) -> None:
+    """Have the device use the key, restart it where that is wanted, and look when it is back."""
+    row = turn.deployment
+    if not row.restart_opened:
+        try:
+            connector.activate(material)
+        except DeliveryError as error:
+            _not_ready(turn, error)
+            return
+        if row.restart_wanted and restarts.can_restart(row.device):
+            _open_restart(turn)
+            return
+    elif restarts.open_restart(row.device_id) is not None:
+        # its end wakes us; this is for the case that the wake-up is lost
+        turn.rest(DeploymentEvent.NOT_READY, _soon(turn), explanation=RESTARTING)
+        return
+    turn.write(
+        DeploymentEvent.ACTIVATED,
+        next_action_at=turn.lease_end(),
+        explanation="",
+        tries=0,
+        looks=0,
+        since=turn.clock(),
+    )
+    _verify(turn, connector, material)
+
+
+@transaction.atomic
+def _open_restart(turn: DeploymentTurn) -> None:
+    """R13: the device has the key and restarts."""
+    restarts.after_certificate(turn.deployment.device, now=turn.clock())
+    turn.rest(DeploymentEvent.NOT_READY, _soon(turn), explanation=RESTARTING, restart_opened=True)
+
+
+def _soon(turn: DeploymentTurn) -> datetime:
+    at = next_try(now=turn.clock(), tries=2, since=turn.clock())
+    if at is None:
+        raise AssertionError("the time has just begun")
+    return at
+
+
+def _not_ready(turn: DeploymentTurn, error: DeliveryError) -> None:
+    tries = turn.deployment.tries + 1
+    at = next_try(now=turn.clock(), tries=tries, since=turn.deployment.since)
+    if at is None or not error.worth_another_try:
+        event = DeploymentEvent.GIVEN_UP if error.worth_another_try else DeploymentEvent.REFUSED
+        _end(turn, event, str(error), tries=tries, for_administrator=error.for_administrator)
+    else:
+        turn.rest(DeploymentEvent.NOT_READY, at, explanation=str(error), tries=tries)
+
+
+# --- the proof --------------------------------------------------------------------------------------------
+
+
+def _verify(turn: DeploymentTurn, connector: Connector, material: Material) -> None:
+    """Whether the device serves the certificate."""
+    row = turn.deployment
+    if row.key_use != KeyUse.TLS:
+        _end(turn, DeploymentEvent.CANNOT_BE_SEEN, "", **_WITHOUT_FORMER)
+        return
+    served = _served(connector)
+    if served.all_are(material.fingerprint_sha256):
+        _seen(turn)
+    elif not served.fingerprints:
+        tries = row.tries + 1
+        at = next_try(now=turn.clock(), tries=tries, since=row.since)
+        if at is None:
+            _end(turn, DeploymentEvent.GIVEN_UP, NEVER_SEEN_AGAIN + "\n" + served.problem, tries=tries)
+        else:
+            explanation = AWAY_SINCE + "\n" + served.problem
+            turn.rest(DeploymentEvent.NOT_SEEN, at, explanation=explanation, tries=tries)
+    else:
+        _serves_another(turn, connector, material.fingerprint_sha256 in served.fingerprints)
+
+
+def _serves_another(turn: DeploymentTurn, connector: Connector, in_part: bool) -> None:
+    row = turn.deployment
+    looks = row.looks + 1
+    at = next_look(now=turn.clock(), looks=looks)
+    if at is not None:
+        explanation = SERVED_IN_PART if in_part else SERVES_ANOTHER
+        turn.rest(DeploymentEvent.NOT_SEEN, at, explanation=explanation, looks=looks)
+    elif in_part:
+        _end(turn, DeploymentEvent.GIVEN_UP, SERVED_IN_PART, looks=looks)
+    elif row.former is None:
+        _end(turn, DeploymentEvent.GIVEN_UP, NO_FORMER, looks=looks)
+    else:
+        now = turn.clock()
+        turn.rest(
+            DeploymentEvent.TAKE_BACK,
+            now,
+            explanation=NOT_SERVED,
+            looks=looks,
+            tries=0,
+            since=now,
+            sent_at=None,
+        )
+
+
+@transaction.atomic
+def _seen(turn: DeploymentTurn) -> None:
+    """The handshake showed the certificate: the end, unless a former key is to be deleted from the device."""
+    row, now = turn.deployment, turn.clock()
+    restarts.lock(row.device_id)
+    removes = (
+        row.former is not None
+        and row.former_is_overwritten
+        and row.former["name"] != row.key.name
+        and registry.can(row.device.connector, Capability.REMOVE)
+    )
+    after = {**_CLOSED, "next_action_at": now} if removes else {**_CLOSED, **_WITHOUT_FORMER}
+    turn.write(DeploymentEvent.SEEN, **after, explanation="", tries=0, since=now, completed_at=now)
+    key = KeyAndCertificate.objects.filter(pk=row.key_id)
+    key.filter(delivered_at__isnull=True).update(delivered_at=now)
+    key.update(verified_at=now)
+    sweep.expect(row.device, now=now)
+    _audit(turn, row.state, now)
+
+
+# --- the former key ---------------------------------------------------------------------------------------
+
+
+def _bring_back(turn: DeploymentTurn, connector: Connector) -> None:
+    """Install the former key again, and see whether it is served."""
+    row = turn.deployment
+    try:
+        former = _former_material(row)
+    except SecretUnreadable as error:
+        _give_up(turn, f"{NOT_BROUGHT_BACK}\n{error}")
+        return
+    if former is None:
+        _give_up(turn, NO_FORMER)
+        return
+    tries, now = row.tries + 1, turn.clock()
+    try:
+        _send_former(turn, former)
+        connector.install(former)
+        connector.activate(former)
+    except DeliveryError as error:
+        at = next_try(now=now, tries=tries, since=row.since) if error.worth_another_try else None
+        if at is None:
+            _end(turn, DeploymentEvent.GIVEN_UP, f"{NOT_BROUGHT_BACK}\n{error}", tries=tries)
+        else:
+            explanation = f"{NOT_SERVED}\n{error}"
+            turn.rest(DeploymentEvent.NOT_BACK_YET, at, explanation=explanation, tries=tries)
+        return
+    served = _served(connector)
+    if served.all_are(former.fingerprint_sha256):
+        _brought_back(turn)
+        return
+    at = next_try(now=now, tries=tries, since=row.since) if not served.fingerprints else None
+    at = at or next_look(now=now, looks=tries)
+    if at is None:
+        _end(turn, DeploymentEvent.GIVEN_UP, NOT_BROUGHT_BACK, tries=tries)
+        return
+    with transaction.atomic():
+        if tries == 1 and row.restart_wanted:
+            # it did not take the new key without a restart, and may not take the old one without
+            restarts.after_certificate(row.device, now=now)
+        turn.rest(DeploymentEvent.NOT_BACK_YET, at, explanation=NOT_SERVED, tries=tries)
+
+
+@transaction.atomic
+def _send_former(turn: DeploymentTurn, former: Material) -> None:
+    restarts.lock(turn.deployment.device_id)
+    turn.write(DeploymentEvent.NOT_BACK_YET, next_action_at=turn.lease_end(), sent_at=turn.clock())
+    _recognize(turn.deployment.device, former)
+
+
+@transaction.atomic
+def _brought_back(turn: DeploymentTurn) -> None:
+    """The former key is in use again, on the device and in the key store."""
+    row, now = turn.deployment, turn.clock()
+    if row.former is None or row.former_private_key_encrypted is None:
+        raise AssertionError("there was one to bring back")
+    restarts.lock(row.device_id)
+    key = KeyAndCertificate.objects.select_related("device").get(pk=row.key_id)
+    former = keystore.bring_back(key, row.former, bytes(row.former_private_key_encrypted))
+    KeyAndCertificate.objects.filter(pk=former.pk).update(verified_at=now)
+    summary.refresh([row.device_id])
+    sweep.expect(row.device, now=now)
+    _end(turn, DeploymentEvent.BROUGHT_BACK, BROUGHT_BACK, **_WITHOUT_FORMER)
+
+
+def _remove_former(turn: DeploymentTurn, connector: Connector) -> None:
+    """R14 on the device: the old key is deleted once the new one is verified."""
+    row, now = turn.deployment, turn.clock()
+    tries = row.tries + 1
+    try:
+        former = _former_material(row)
+        if former is not None:
+            connector.remove(former)
+    except (DeliveryError, SecretUnreadable) as error:
+        worth = isinstance(error, DeliveryError) and error.worth_another_try and tries < MOST_REMOVALS
+        at = next_try(now=now, tries=tries, since=row.since) if worth else None
+        if at is not None:
+            turn.rest(DeploymentEvent.NOT_REMOVED, at, tries=tries)
+            return
+        turn.write(
+            DeploymentEvent.NOT_REMOVED,
+            **_CLOSED,
+            **_WITHOUT_FORMER,
+            explanation=f"{NOT_REMOVED}\n{error}",
+        )
+    else:
+        turn.write(DeploymentEvent.REMOVED, **_CLOSED, **_WITHOUT_FORMER)
+
+
+# --- the end ----------------------------------------------------------------------------------------------
+
+_CLOSED: Mapping[str, Any] = {"next_action_at": None, "lease": None, "takeovers": 0}
+_WITHOUT_FORMER: Mapping[str, Any] = {
+    "former": None,
+    "former_private_key_encrypted": None,
+    "former_is_overwritten": False,
+}
+
+
+def _give_up(turn: DeploymentTurn, explanation: str, *, for_administrator: bool = False) -> None:
+    """End it from whatever state it is in; after VERIFIED only the deletion of the former key is given up."""
+    if turn.deployment.state == DeploymentStateChoices.VERIFIED:
+        turn.write(DeploymentEvent.NOT_REMOVED, **_CLOSED, **_WITHOUT_FORMER, explanation=explanation)
+    else:
+        _end(turn, DeploymentEvent.GIVEN_UP, explanation, for_administrator=for_administrator)
+
+
+@transaction.atomic
+def _end(turn: DeploymentTurn, event: DeploymentEvent, explanation: str, **fields: Any) -> None:
+    """Close the row and audit it. Raises LeaseLost."""
+    now = turn.clock()
+    turn.write(event, **{**_CLOSED, **fields}, explanation=explanation, completed_at=now)
+    _audit(turn, turn.deployment.state, now)
+
+
+def _audit(turn: DeploymentTurn, outcome: str, now: datetime) -> None:
+    row = turn.deployment
+    facts = {"key": row.key.name, "certificate": row.key.fingerprint_sha256}
+    if row.explanation:
+        facts["explanation"] = row.explanation
+    audit.record(audit.SYSTEM, f"deployment.{outcome}", row.device, facts, at=now)

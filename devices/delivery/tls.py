@@ -1,0 +1,107 @@
+"""TLS towards devices: whom we talk to is settled by a pinned certificate before anything secret is sent.
+
+A device begins with a certificate that its factory or it itself made, which no CA vouches for. So its fingerprint is
+looked at and confirmed by a person once; after that the certificates that this product sent to it count as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Collection
+from functools import cache
+from typing import Any
+
+import requests
+from cryptography import x509
+
+from devices.delivery import probe
+from devices.delivery.connectors.base import Endpoint, Presented
+from devices.delivery.errors import NotConfirmed, WrongFingerprint
+from scep.transport import Adapter, new_session
+
+
+def normalized(fingerprint: str) -> str:
+    """A fingerprint as people write it, with colons and in capitals, as 64 lower-case hexadecimal digits."""
+    return "".join(fingerprint.split()).replace(":", "").lower()
+
+
+def readable(fingerprint: str) -> str:
+    """Pairs of digits with colons between, as browsers and OpenSSL show it."""
+    return ":".join(fingerprint[i : i + 2] for i in range(0, len(fingerprint), 2)).upper()
+
+
+def present(endpoint: Endpoint, *, timeout: float, allow_old_tls: bool) -> Presented:
+    """What the device shows now. Raises Unreachable."""
+    leaf = probe.served_leaf(
+        endpoint.host,
+        endpoint.port,
+        timeout,
+        allow_old_tls=allow_old_tls,
+        server_name=endpoint.server_name,
+    )
+    return Presented(hashlib.sha256(leaf).hexdigest(), _described(leaf))
+
+
+def _described(leaf: bytes) -> str:
+    try:
+        found = x509.load_der_x509_certificate(leaf)
+        return f"{found.subject.rfc4514_string()}, {found.not_valid_after_utc:%Y-%m-%d}"
+    except ValueError:
+        return ""
+
+
+def pinned_session(
+    endpoint: Endpoint,
+    *,
+    pinned: str,
+    installed: Collection[str] = (),
+    timeout: float,
+    allow_old_tls: bool = False,
+) -> requests.Session:
+    """A session with `endpoint` alone, every connection of which shows the certificate that was seen here.
+
+    That must be the one whose SHA-256 fingerprint is `pinned`, or one of those that were `installed`. `timeout` in
+    seconds bounds this look. Raises NotConfirmed when nothing is pinned and it is none of ours, WrongFingerprint for
+    another, and Unreachable; nothing was sent then.
+    """
+    seen = present(endpoint, timeout=timeout, allow_old_tls=allow_old_tls)
+    wanted = [normalized(pinned)] if pinned else []
+    if not any(hmac.compare_digest(seen.fingerprint, each) for each in [*wanted, *installed]):
+        if not pinned:
+            raise NotConfirmed(
+                "The device's certificate has not been confirmed yet, so neither password nor key was sent. Compare "
+                f"the SHA-256 fingerprint that it shows, {readable(seen.fingerprint)}, with the one at the device, "
+                "and confirm it on the device's page.",
+                seen=seen.fingerprint,
+            )
+        raise WrongFingerprint(
+            f"A certificate with the SHA-256 fingerprint {readable(normalized(pinned))} was expected, or one that "
+            f"was installed from here; the device shows {readable(seen.fingerprint)}. Neither password nor key was "
+            "sent. Find out why it changed (a reset, a repair, somebody in between) before you confirm the new one.",
+            seen=seen.fingerprint,
+        )
+    session = new_session(_Pinned(seen.fingerprint, endpoint, allow_old_tls=allow_old_tls))
+    session.verify = False  # the fingerprint is what counts, and urllib3 asserts it on every connection
+    return session
+
+
+# of its own, for urllib3 sets what it wants in it
+_context = cache(probe.new_context)
+
+
+class _Pinned(Adapter):
+    """Connects only where the certificate has the fingerprint."""
+
+    def __init__(self, fingerprint: str, endpoint: Endpoint, *, allow_old_tls: bool) -> None:
+        self._how: dict[str, Any] = {
+            "assert_fingerprint": fingerprint,
+            "assert_hostname": False,
+            "ssl_context": _context(allow_old_tls=allow_old_tls),
+        }
+        if endpoint.server_name:
+            self._how["server_hostname"] = endpoint.server_name
+        super().__init__(pool_connections=1, pool_maxsize=1)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs | self._how)
