@@ -49,6 +49,7 @@ def after_certificate(
     certificate of ours for certain.
     """
     device = key.device
+    _supersede(key)
     if not can_install(device, key.key_use):
         return False
     if former is not None and inherited is not None and former.row.get("verified_at") is None:
@@ -57,6 +58,15 @@ def after_certificate(
     Deployment.objects.create(key=key, device=device, created_at=now, **values)
     transaction.on_commit(doorbell.ring_deployment_dispatcher)
     return True
+
+
+def _supersede(key: KeyAndCertificate) -> None:
+    """The deliveries of keys whose function `key` has taken over are none any more: one that came later than this
+    one would undo it. What the keys themselves know, delivered and verified, stays."""
+    if key.key_use != KeyUse.NONE:
+        Deployment.objects.filter(
+            device=key.device, key_use=key.key_use, ipsec_destination=key.ipsec_destination
+        ).exclude(key=key).delete()
 
 
 def kept_by(key: KeyAndCertificate | None) -> Former | None:
@@ -80,6 +90,7 @@ def again(
 
     What an earlier try kept of a former key stays, unless there is a later one.
     """
+    _supersede(key)
     row = Deployment.objects.filter(key=key).first()
     use, destination = (row.key_use, row.ipsec_destination) if row else (key.key_use, key.ipsec_destination)
     if former is None:

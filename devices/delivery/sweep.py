@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from cryptography import x509
 from django.db import transaction
@@ -23,9 +24,11 @@ from devices.delivery.connectors.base import Endpoint
 from devices.delivery.errors import NotConnected
 from devices.delivery.probe import Look
 from devices.models import Device, KeyAndCertificate
+from devices.models.choices import WebhookEventChoices
 from devices.rules.drift import Drift, drift_of
 from devices.rules.keys import KeyUse
 from devices.secrets import SecretUnreadable
+from devices.webhooks import outbox
 
 logger = logging.getLogger(__name__)
 
@@ -162,10 +165,12 @@ def record(expected: Expected, looks: Collection[Look], *, now: datetime) -> Non
             drift_explanation=EXPLANATIONS[drift] if drift else "",
         )
         if (drift.value if drift else "") != device.drift:
-            facts = {"drift": [device.drift, drift.value if drift else ""], "served": served}
-            audit.record(
-                audit.SYSTEM, "device.drift", device, facts | {"expected": expected.fingerprint}, at=now
-            )
+            facts: dict[str, Any] = {"drift": [device.drift, drift.value if drift else ""], "served": served}
+            facts |= {"expected": expected.fingerprint}
+            audit.record(audit.SYSTEM, "device.drift", device, facts, at=now)
+            if drift:
+                told = {"device": outbox.of_device(device), **facts, "drift": drift.value}
+                outbox.announce(WebhookEventChoices.DEVICE_DRIFT, told, now)
 
 
 def _drift(leaf: bytes, expected: Expected, now: datetime) -> Drift | None:

@@ -162,11 +162,15 @@ class Office:
         return len(due)
 
     def work_on_deliveries(self) -> int:
-        """One step of every delivery that is due; how many were."""
-        lease, due = restart_dispatch.claim_deployments(self.clock())
-        for delivery in due:
-            deploy_runner.advance(delivery, lease, clock=self.clock)
-        return len(due)
+        """Steps until no delivery is due; how many they were."""
+        steps = 0
+        while True:
+            lease, due = restart_dispatch.claim_deployments(self.clock())
+            for delivery in due:
+                deploy_runner.advance(delivery, lease, clock=self.clock)
+            if not due:
+                return steps
+            steps += len(due)
 
     def work_on_jobs(self) -> None:
         """Take every job that waits to its end."""

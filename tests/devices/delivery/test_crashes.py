@@ -179,7 +179,8 @@ class TestDispatch:
         assert (claimed, bench.boots) == ([bench.newest.pk], boots + 1)
 
     def test_capabilities_are_what_the_connector_says(self) -> None:
-        assert VirtualConnector.capabilities == {Capability.IDENTIFY, Capability.RESTART}
+        expected = {Capability.IDENTIFY, Capability.RESTART, Capability.INSTALL, Capability.REMOVE}
+        assert VirtualConnector.capabilities == expected
 
     def test_a_lease_outlives_the_longest_turn(self, bench: Bench) -> None:
         restart.request_restart(SYSTEM, bench.device)

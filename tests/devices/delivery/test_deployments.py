@@ -370,6 +370,17 @@ class TestOldKey:
         assert row.explanation.startswith(deploy_runner.NOT_REMOVED)
 
 
+def test_a_delivery_that_a_newer_key_overtakes_is_none_any_more(bench: Bench) -> None:
+    bench.behave(password="right")
+    older = bench.issue(name="older", delete_old_key=False)
+    assert bench.delivery_step(older).state == "failed"
+    bench.behave()
+    newer = bench.issue(name="newer", delete_old_key=False)
+    assert bench.delivered_to_the_end(newer).state == "verified"
+    assert [row.key_id for row in Deployment.objects.all()] == [newer.pk]
+    assert KeyAndCertificate.objects.filter(pk=older.pk).exists()
+
+
 class TestMaintenanceWindow:
     def group(self, bench: Bench, hours_ahead: int, **fields: Any) -> DeviceGroup:
         """One whose window opens so many hours from now, for an hour."""
