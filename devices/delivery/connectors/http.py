@@ -6,7 +6,6 @@ on a connection that was dropped meanwhile could not be told from one that arriv
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from collections.abc import Mapping
@@ -65,9 +64,8 @@ def ask(
     """
     deadline = time.monotonic() + connect_timeout + read_timeout
     answer_by(deadline)
-    with contextlib.ExitStack() as stack:
-        if session is None:
-            session = stack.enter_context(new_session())
+    # leaving the block closes the connections; a session that was given goes on with new ones, its cookies kept
+    with session or new_session() as session:
         session.headers["Connection"] = "close"
         try:
             with session.request(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from django.utils.translation import gettext_lazy as _
 
 from devices.delivery.connectors.base import Capability, Connector
+from devices.delivery.connectors.pappl import PapplConnector
 from devices.delivery.connectors.virtual import VirtualConnector
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ NO_CONNECTOR = "none"
 """The name that a device without a connector has."""
 NAME_LENGTH = 30
 
-BUILT_IN: Mapping[str, type[Connector]] = MappingProxyType({"virtual": VirtualConnector})
+BUILT_IN: Mapping[str, type[Connector]] = MappingProxyType(
+    {"virtual": VirtualConnector, "pappl": PapplConnector}
+)
 
 
 @cache

@@ -1,0 +1,230 @@
+"""The connector to PAPPL printer applications (pappl.org), by the web page on which they take a certificate.
+
+What was met, with PAPPL 1.3.1: the form wants a session field from the page, and answers 200 whatever became of it;
+what happened stands in a banner. The certificate is served from the next handshake on. It is the only one that the
+device has, so only keys for TLS are installed.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+from html.parser import HTMLParser
+from typing import Any, ClassVar
+
+import requests
+from django.utils.translation import gettext_lazy
+
+from devices.delivery import tls
+from devices.delivery.connectors import http
+from devices.delivery.connectors.base import Capability, Connector, Endpoint, Material, Presented
+from devices.delivery.connectors.settings import TLS_FINGERPRINT, Kind, Setting, tls_fingerprint
+from devices.delivery.errors import (
+    DeviceBusy,
+    DeviceRefused,
+    KeyStoreFull,
+    UnexpectedAnswer,
+    WrongPassword,
+)
+from devices.rules.keys import KeyUse
+
+_PAGE = "/tls-install-crt"
+_DONE = re.compile(r"certificate installed|installed successfully", re.IGNORECASE)
+_FULL = re.compile(r"no space|disk full|unable to (?:create|write|store)", re.IGNORECASE)
+
+
+class PapplConnector(Connector):
+    """Talks to the device's own web pages over HTTPS."""
+
+    label = gettext_lazy("PAPPL printer application")
+    schema = (
+        Setting(
+            name="port",
+            label=gettext_lazy("HTTPS port of the device"),
+            kind=Kind.NUMBER,
+            default=443,
+            minimum=1,
+            maximum=65535,
+            help_text=gettext_lazy(
+                "Where its web pages are: 443, or 8000 and more for an application of its own."
+            ),
+        ),
+        Setting(
+            name="username",
+            label=gettext_lazy("User name"),
+            default="admin",
+            max_length=100,
+        ),
+        Setting(
+            name="password",
+            label=gettext_lazy("Password"),
+            is_secret=True,
+            help_text=gettext_lazy("Leave empty where the device asks for none."),
+        ),
+        tls_fingerprint(),
+        Setting(
+            name="allow_old_tls",
+            label=gettext_lazy("Permit TLS 1.0 and 1.1 to the device"),
+            kind=Kind.FLAG,
+            default=False,
+            help_text=gettext_lazy("For firmware that knows nothing newer."),
+        ),
+    )
+    capabilities = frozenset({Capability.INSTALL})
+    installs = frozenset({KeyUse.TLS})
+    pin_setting = TLS_FINGERPRINT
+    connect_timeout: ClassVar[float] = 5.0
+    read_timeout: ClassVar[float] = 10.0
+    # a look at the certificate, the page, the login, the page again, the upload
+    patience = 5 * (connect_timeout + read_timeout)
+
+    def install(self, material: Material) -> None:
+        """GET the page for its session field, POST the form, read the banner."""
+        with self._session() as session:
+            page = self._page(session)
+            reply = self._ask(
+                session,
+                "POST",
+                _PAGE,
+                # as a form with files is sent; PAPPL reads the session first
+                files=[
+                    ("session", (None, page.value("session", "session field"))),
+                    ("certificate", ("certificate.pem", material.certificate_pem() + material.chain_pem())),
+                    ("privatekey", ("privatekey.pem", material.private_key_pem())),
+                ],
+            )
+        _judge(_read(reply))
+
+    def endpoints(self) -> Sequence[Endpoint]:
+        """The TLS ports in the device's data, or the application's own where that is none of them.
+
+        An application serves all over one port; on the host's other ports other programs may listen.
+        """
+        port = self.setting("port")
+        ports = self.target.tls_ports if port in self.target.tls_ports else (port,)
+        return [Endpoint(self.target.host, each) for each in ports]
+
+    def present(self) -> Presented:
+        """The certificate on the port of its web pages."""
+        return tls.present(
+            self._endpoint, timeout=self.connect_timeout, allow_old_tls=self.setting("allow_old_tls")
+        )
+
+    @property
+    def _endpoint(self) -> Endpoint:
+        return Endpoint(self.target.host, self.setting("port"))
+
+    def _session(self) -> requests.Session:
+        return tls.pinned_session(
+            self._endpoint,
+            pinned=self.setting(TLS_FINGERPRINT) or "",
+            installed=self.target.installed_fingerprints,
+            timeout=self.connect_timeout,
+            allow_old_tls=self.setting("allow_old_tls"),
+        )
+
+    def _page(self, session: requests.Session) -> _Page:
+        """The page with the form, after its login form where it has one. Raises WrongPassword, UnexpectedAnswer."""
+        page = _read(self._ask(session, "GET", _PAGE))
+        if page.asks_for_password:
+            data = {
+                "session": page.value("session", "session field"),
+                "password": self.target.secrets.get("password", ""),
+            }
+            self._ask(session, "POST", _PAGE, data=data)
+            page = _read(self._ask(session, "GET", _PAGE))
+            if page.asks_for_password:
+                raise _wrong_password()
+        return page
+
+    def _ask(self, session: requests.Session, method: str, path: str, **content: Any) -> http.Reply:
+        host = f"[{self.target.host}]" if ":" in self.target.host else self.target.host
+        password = self.target.secrets.get("password", "")
+        reply = http.ask(
+            method,
+            f"https://{host}:{self.setting('port')}{path}",
+            connect_timeout=self.connect_timeout,
+            read_timeout=self.read_timeout,
+            session=session,
+            headers={"Accept-Language": "en"},  # the banner is read
+            auth=(self.setting("username") or "admin", password) if password else None,
+            **content,
+        )
+        match reply.status:
+            case 200 | 302 | 303:
+                return reply
+            case 401 | 403:
+                raise _wrong_password()
+            case 503:
+                raise DeviceBusy("The device is busy (HTTP status 503) and did not take the key.")
+            case status:
+                raise UnexpectedAnswer(
+                    f"The web page {path} of a PAPPL printer application was expected; the device answered with HTTP "
+                    f"status {status}. Check the port in its connector's settings."
+                )
+
+
+def _wrong_password() -> WrongPassword:
+    return WrongPassword(
+        "The device did not accept the user name and password in its connector's settings. Correct them in the "
+        "device's data; the key is sent again then."
+    )
+
+
+class _Page(HTMLParser):
+    """What is looked for in a page: the values of its fields, and the text of its banner."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.fields: dict[str, str] = {}
+        self.asks_for_password = False
+        self.banner = ""
+        self._depth = 0
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = {name: value or "" for name, value in attrs}
+        if tag == "input":
+            self.fields[attributes.get("name", "")] = attributes.get("value", "")
+            self.asks_for_password |= attributes.get("type") == "password"
+        elif tag == "div" and (self._depth or "banner" in attributes.get("class", "").split()):
+            self._depth += 1
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "div" and self._depth:
+            self._depth -= 1
+
+    def handle_data(self, data: str) -> None:
+        if self._depth:
+            self.banner = f"{self.banner} {data.strip()}".strip()
+
+    def value(self, name: str, what: str) -> str:
+        """The value of a field. Raises UnexpectedAnswer when the page lacks it."""
+        if name not in self.fields:
+            raise UnexpectedAnswer(
+                f"The form of a PAPPL printer application was expected, with its {what}; the page has none. Check "
+                "the port in its connector's settings, and whether its page for TLS certificates is on."
+            )
+        return self.fields[name]
+
+
+def _read(reply: http.Reply) -> _Page:
+    return _Page(reply.body.decode(errors="replace"))
+
+
+def _judge(page: _Page) -> None:
+    """What the banner says of an upload."""
+    said = html.unescape(page.banner)[:300]
+    if _DONE.search(said):
+        return
+    if _FULL.search(said):
+        raise KeyStoreFull(
+            f"The device could not store the key: “{said}”. Make room at the device, then deliver it again."
+        )
+    if not said:
+        raise UnexpectedAnswer(
+            "The device was expected to say in a banner what became of the key; its page says nothing. It is looked "
+            "at whether it serves the certificate."
+        )
+    raise DeviceRefused(f"The device did not take the key. It said: “{said}”.")

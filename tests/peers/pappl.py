@@ -1,0 +1,99 @@
+"""Real PAPPL printer applications on loopback: a process each, with a home of its own, under an ordinary user."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes.util
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.peers.process import free_port, is_listening, running
+
+PASSWORD = "the printer's own password"
+
+_SCRIPT = Path(__file__).with_name("pappl_server.py")
+
+
+def served(port: int, server_name: str = "") -> str:
+    """SHA-256 of the certificate that is served on 127.0.0.1:`port`, as OpenSSL sees it."""
+    asked = ["-servername", server_name] if server_name else ["-noservername"]
+    seen = subprocess.run(
+        ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", *asked],
+        input=b"",
+        capture_output=True,
+        timeout=20,
+        check=False,
+    ).stdout
+    printed = subprocess.run(
+        ["openssl", "x509", "-noout", "-fingerprint", "-sha256"],
+        input=seen,
+        capture_output=True,
+        timeout=20,
+        check=True,
+    ).stdout.decode()
+    return printed.strip().split("=")[1].replace(":", "").lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Pappl:
+    """A running one."""
+
+    port: int
+    password: str
+
+    @property
+    def served(self) -> str:
+        """SHA-256 of the certificate that it serves."""
+        return served(self.port)
+
+    def connector(self, **settings: Any) -> dict[str, Any]:
+        """What leads to it, among a device's data, with its fingerprint as a person has compared it."""
+        values = {"port": self.port, "tls_fingerprint": self.served, "password": self.password, **settings}
+        return {
+            "connector": "pappl",
+            "host": "127.0.0.1",
+            "tls_ports": [self.port],
+            "connector_settings": {name: value for name, value in values.items() if value},
+        }
+
+
+@contextlib.contextmanager
+def printer(directory: Path, *, password: str = PASSWORD) -> Iterator[Pappl]:
+    """One until the block ends; its log goes to `directory`. Raises RuntimeError, naming the Debian package."""
+    if ctypes.util.find_library("pappl") is None:
+        raise RuntimeError(
+            "the tests need PAPPL: apt-get install libpappl1 (or scripts/install-debian-packages)"
+        )
+    port = free_port()
+    # as root it runs under another user, who cannot enter a folder of pytest's
+    home = Path(tempfile.mkdtemp(prefix="fleetseal-pappl-"))
+    user = "nobody" if os.geteuid() == 0 else None
+    try:
+        shutil.copy(_SCRIPT, home)
+        if user is not None:
+            entry = pwd.getpwnam(user)
+            os.chown(home, entry.pw_uid, entry.pw_gid)
+        with running(
+            # the system's own Python: it needs nothing of ours, and the other user may enter no other
+            [_python(), home / _SCRIPT.name, str(port), home, password],
+            ready=lambda: is_listening(port),
+            log=directory / f"pappl-{port}.log",
+            env={"HOME": str(home), "USER": user or os.environ.get("USER", "")},
+            cwd=home,
+            user=user,
+        ):
+            yield Pappl(port, password)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _python() -> str:
+    return shutil.which("python3", path="/usr/bin:/bin") or sys.executable
