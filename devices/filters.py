@@ -8,15 +8,18 @@ from typing import Any
 
 import django_filters
 from django.core.exceptions import ValidationError
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 from django_filters.fields import IsoDateTimeField
 
-from devices.models import AuditEvent, Device, DeviceGroup, ScepServer
-from devices.models.choices import StatusChoices
+from devices.models import AuditEvent, Deployment, Device, DeviceGroup, ScepServer
+from devices.models.choices import DeploymentStateChoices, DriftChoices, StatusChoices
 
 NO_STATUS = "none"
 """The filter's value for devices that never had a request; stored as the empty [Status]."""
+
+ANY_DRIFT = "any"
+"""The filter's value for every kind of drift."""
 
 DEVICE_ORDERINGS = (
     "name",
@@ -80,6 +83,13 @@ class DeviceFilter(django_filters.FilterSet):
         method="filter_expires_unrenewed", label=_("Expires before the next request")
     )
 
+    deployment = django_filters.ChoiceFilter(
+        method="filter_deployment", choices=DeploymentStateChoices.choices, label=_("Delivery")
+    )
+    drift = django_filters.ChoiceFilter(
+        method="filter_drift", choices=[(ANY_DRIFT, _("Any")), *DriftChoices.choices], label=_("Drift")
+    )
+
     class Meta:
         model = Device
         fields: list[str] = []
@@ -99,6 +109,14 @@ class DeviceFilter(django_filters.FilterSet):
     def filter_status(self, queryset: QuerySet[Device], _name: str, value: str) -> QuerySet[Device]:
         """[Status]; NO_STATUS finds the devices without one."""
         return queryset.filter(status="" if value == NO_STATUS else value)
+
+    def filter_deployment(self, queryset: QuerySet[Device], _name: str, value: str) -> QuerySet[Device]:
+        """Devices with a key whose delivery stands there."""
+        return queryset.filter(Exists(Deployment.objects.filter(state=value, device=OuterRef("pk"))))
+
+    def filter_drift(self, queryset: QuerySet[Device], _name: str, value: str) -> QuerySet[Device]:
+        """Devices that do not serve their certificate as it should be; ANY_DRIFT finds all of them."""
+        return queryset.exclude(drift="") if value == ANY_DRIFT else queryset.filter(drift=value)
 
     def filter_expires_unrenewed(
         self, queryset: QuerySet[Device], _name: str, value: bool

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from django.db.models import Count, Q
 from django.db.models.functions import TruncHour
 
-from devices.models import Device, IssuanceRequest, KeyAndCertificate, ScepSettings
-from devices.models.choices import StatusChoices
+from devices.models import Deployment, Device, IssuanceRequest, KeyAndCertificate, ScepSettings
+from devices.models.choices import DeploymentStateChoices, StatusChoices
 from devices.rules.lifecycle import CLOSED_STATES, OPEN_STATES, State
 
 HOURS = 24
@@ -35,6 +35,10 @@ class Overview:
     by_status: dict[str, int]
     """Devices per [Status], every one of the four, and "" for devices without any request."""
     timers_on: int
+    deliveries: dict[str, int]
+    """Keys per state of their delivery, every one of the states."""
+    drifted: int
+    """Devices that do not serve their certificate as it should be."""
     expires_unrenewed: int
     """Devices whose certificate will expire before anything is requested."""
     failures: list[tuple[str, int]]
@@ -63,6 +67,8 @@ def fleet_overview(now: datetime) -> Overview:
     return Overview(
         total=sum(by_status.values()),
         by_status=by_status,
+        deliveries=_deliveries(),
+        drifted=Device.objects.exclude(drift="").count(),
         expires_unrenewed=Device.objects.filter(Device.EXPIRES_UNRENEWED).count(),
         timers_on=ScepSettings.objects.filter(timer_enabled=True).count(),
         failures=failures.most_common(),
@@ -81,6 +87,11 @@ def fleet_overview(now: datetime) -> Overview:
         ),
         hours=_hours(now),
     )
+
+
+def _deliveries() -> dict[str, int]:
+    counted = Deployment.objects.order_by().values_list("state").annotate(Count("pk"))
+    return {**dict.fromkeys(DeploymentStateChoices.values, 0), **dict(counted)}
 
 
 def _hours(now: datetime) -> list[Hour]:

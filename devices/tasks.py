@@ -8,7 +8,6 @@ from celery import shared_task
 from django.utils import timezone
 
 from devices import idempotency, imports
-from devices import idempotency
 from devices.delivery import deploy_runner, sweep
 from devices.delivery import dispatch as delivery_dispatch
 from devices.delivery import runner as delivery_runner

@@ -65,6 +65,12 @@ class OverviewSerializer(serializers.Serializer[Overview]):
     expires_unrenewed = serializers.IntegerField(
         help_text="Devices whose certificate will expire before anything is requested."
     )
+    deliveries = serializers.DictField(
+        child=serializers.IntegerField(), help_text="Keys per state of their delivery."
+    )
+    drifted = serializers.IntegerField(
+        help_text="Devices that do not serve their certificate as it should be."
+    )
     failures = FailureSerializer(many=True, help_text="Most frequent first.")
     due = LineSerializer(many=True, help_text="The requests that are next, soonest first.")
     expiring = ExpirySerializer(many=True, help_text="The certificates that expire first.")
@@ -85,6 +91,8 @@ class OverviewView(APIView):
             "by_status": counted,
             "timers_on": fleet.timers_on,
             "expires_unrenewed": fleet.expires_unrenewed,
+            "deliveries": fleet.deliveries,
+            "drifted": fleet.drifted,
             "failures": [{"details": details, "devices": count} for details, count in fleet.failures],
             "due": fleet.due,
             "expiring": fleet.expiring,

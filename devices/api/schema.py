@@ -129,6 +129,9 @@ def _problems(path: str, method: str, operation: dict[str, Any], needs_token: bo
         found.add(404)
     if method != "GET":
         found.add(409)
+    if path.endswith("/fingerprint/"):
+        # the device is asked, and may not answer
+        found.add(409)
     if method in CHANGING:
         found.add(412)
     if "requestBody" in operation:

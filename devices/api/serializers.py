@@ -14,6 +14,7 @@ from devices.inventory import DEVICE_FIELDS, GROUP_FIELDS, SERVER_FIELDS
 from devices.models import (
     PARAMETER_FIELDS,
     AuditEvent,
+    Deployment,
     Device,
     DeviceGroup,
     IssuanceRequest,
@@ -22,9 +23,12 @@ from devices.models import (
     ScepServer,
     ScepSettings,
 )
-from devices.models.choices import StatusChoices
+from devices.models.choices import DriftChoices, StatusChoices
 
-DERIVED_FIELDS = ("status", "details", "status_at", "next_request_at", "expires_at", "expires_unrenewed")
+DERIVED_FIELDS = (
+    *("status", "details", "status_at", "next_request_at", "expires_at", "expires_unrenewed"),
+    *("drift", "drift_explanation", "probed_at"),
+)
 """Columns of a device that its requests and keys make up."""
 
 
@@ -83,7 +87,13 @@ class DeviceSerializer(StrictSerializer):
         read_only=True,
         help_text="The names of the secret settings that are stored.",
     )
+    tls_ports = serializers.ListField(
+        child=serializers.IntegerField(min_value=1, max_value=65535),
+        required=False,
+        help_text="Where the certificate that the device serves is looked at.",
+    )
     status = serializers.ChoiceField(choices=StatusChoices.choices, read_only=True, allow_blank=True)
+    drift = serializers.ChoiceField(choices=DriftChoices.choices, read_only=True, allow_blank=True)
 
     class Meta:
         model = Device
@@ -162,8 +172,46 @@ class RestartSerializer(StrictSerializer):
         read_only_fields = fields
 
 
+class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
+    """How far a key is on its way to its device."""
+
+    next_try_at = serializers.DateTimeField(
+        source="next_action_at",
+        read_only=True,
+        allow_null=True,
+        help_text="Null: nothing is to happen any more.",
+    )
+    delivered_at = serializers.DateTimeField(source="key.delivered_at", read_only=True, allow_null=True)
+    verified_at = serializers.DateTimeField(source="key.verified_at", read_only=True, allow_null=True)
+
+    class Meta:
+        model = Deployment
+        fields: tuple[str, ...] = (
+            *("id", "state", "explanation", "tries", "next_try_at", "key_use", "ipsec_destination"),
+            *("created_at", "sent_at", "delivered_at", "verified_at", "completed_at"),
+        )
+        read_only_fields = fields
+
+
+class ListedDeploymentSerializer(DeploymentSerializer):
+    """The same with what is delivered where."""
+
+    device_name = serializers.CharField(source="device.name", read_only=True)
+    key_name = serializers.CharField(source="key.name", read_only=True)
+    fingerprint_sha256 = serializers.CharField(source="key.fingerprint_sha256", read_only=True)
+
+    class Meta(DeploymentSerializer.Meta):
+        fields = (
+            *DeploymentSerializer.Meta.fields,
+            *("device", "device_name", "key", "key_name", "fingerprint_sha256"),
+        )
+        read_only_fields = fields
+
+
 class KeySerializer(serializers.ModelSerializer[KeyAndCertificate]):
     """A key of the device's key store with its certificate; the private key has no way out."""
+
+    deployment = DeploymentSerializer(read_only=True, allow_null=True, default=None)
 
     class Meta:
         model = KeyAndCertificate
@@ -183,6 +231,7 @@ class KeySerializer(serializers.ModelSerializer[KeyAndCertificate]):
             "issued_at",
             "delivered_at",
             "verified_at",
+            "deployment",
             "certificate",
             "chain",
         )

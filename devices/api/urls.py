@@ -7,6 +7,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.routers import SimpleRouter
 
 from devices.api import (
+    deployments,
     forecast,
     jobs,
     overview,
@@ -26,6 +27,7 @@ router.register("devices", views.DeviceViewSet, basename="device")
 router.register("audit-events", views.AuditEventViewSet, basename="audit-event")
 router.register("auth/tokens", tokens.ApiTokenViewSet, basename="api-token")
 router.register("imports", transfer.ImportViewSet, basename="import")
+router.register("deployments", deployments.DeploymentViewSet, basename="deployment")
 router.register("jobs", jobs.JobViewSet, basename="job")
 router.register("settings-templates", templates.SettingsTemplateViewSet, basename="settings-template")
 router.register("webhooks", webhooks.WebhookViewSet, basename="webhook")
@@ -54,6 +56,16 @@ urlpatterns = [
         "devices/<int:device_id>/keys/<int:pk>.pem",
         views.PemViewSet.as_view({"get": "retrieve"}),
         name="key-pem",
+    ),
+    path(
+        "devices/<int:device_id>/keys/<int:key_id>/deployment/",
+        deployments.KeyDeploymentView.as_view(),
+        name="key-deployment",
+    ),
+    path(
+        "devices/<int:device_id>/fingerprint/",
+        deployments.FingerprintView.as_view(),
+        name="device-fingerprint",
     ),
     path("devices/<int:device_id>/", include(of_device.urls)),
     path("device-groups/<int:group_id>/spread/", forecast.GroupSpreadView.as_view(), name="group-spread"),

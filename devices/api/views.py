@@ -271,7 +271,7 @@ class KeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, OfDeviceViewS
 
     def get_queryset(self) -> QuerySet[KeyAndCertificate]:
         """This device's key store."""
-        return KeyAndCertificate.objects.filter(device=self.get_device())
+        return KeyAndCertificate.objects.filter(device=self.get_device()).select_related("deployment")
 
     def get_renderers(self) -> list[Any]:
         """PEM is for one certificate."""

@@ -27,6 +27,7 @@ from devices.enrollment.requests import SETTINGS_FIELDS
 from devices.inventory import DEVICE_FIELDS
 from devices.models import Device, ScepSettings
 from devices.models.choices import spelled
+from devices.models.device import default_tls_ports
 
 SET_NAME = gettext_lazy("Settings/Registration Basic Information")
 """The manual's name of what these files hold."""
@@ -46,6 +47,8 @@ class Kind(StrEnum):
     """A date and time; without an offset it is in the time zone of the device's group."""
     LIST = "list"
     """Names, one per line, or as a JSON list."""
+    NUMBERS = "numbers"
+    """Whole numbers, with commas between them, or as a JSON list."""
     REFERENCE = "reference"
     """Something else by its name."""
     OBJECT = "object"
@@ -106,6 +109,8 @@ class Column:
                 return _moment(cell)
             case Kind.LIST:
                 return _list(cell)
+            case Kind.NUMBERS:
+                return _numbers(cell)
             case Kind.OBJECT:
                 return _object(cell)
         return cell
@@ -133,6 +138,8 @@ class Column:
                 return as_iso(value)
             case Kind.LIST:
                 return _written_list(value)
+            case Kind.NUMBERS:
+                return ", ".join(map(str, value))
             case Kind.OBJECT:
                 return json.dumps(value, ensure_ascii=False, sort_keys=True) if value else ""
         return str(value)
@@ -247,6 +254,13 @@ def _written_list(names: Sequence[str]) -> str:
     return lines
 
 
+def _numbers(cell: str) -> list[int]:
+    words = [word for word in re.split(r"[\s,;]+", cell.strip().removeprefix("[").removesuffix("]")) if word]
+    if not all(word.isascii() and word.isdigit() and len(word) < 18 for word in words):
+        raise ValidationError(_("Write whole numbers with commas between them, like 443, 631."))
+    return [int(word) for word in words]
+
+
 def _object(cell: str) -> dict[str, Any]:
     try:
         found = json.loads(cell)
@@ -258,6 +272,10 @@ def _object(cell: str) -> dict[str, Any]:
 
 
 # --- the list ----------------------------------------------------------------------------------------------
+
+
+_JSON_KINDS: Mapping[Any, Kind] = MappingProxyType({list: Kind.LIST, default_tls_ports: Kind.NUMBERS})
+"""What a JSON field holds, by what it begins with."""
 
 
 def _column(name: str, model: type[models.Model]) -> Column:
@@ -275,7 +293,7 @@ def _column(name: str, model: type[models.Model]) -> Column:
     elif isinstance(field, models.DateTimeField):
         kind = Kind.MOMENT
     elif isinstance(field, models.JSONField):
-        kind = Kind.LIST if field.default is list else Kind.OBJECT
+        kind = _JSON_KINDS.get(field.default, Kind.OBJECT)
     elif isinstance(field, models.IntegerField):
         kind = Kind.INTEGER
     else:

@@ -232,6 +232,7 @@ _TYPES = {
     Kind.CHOICE: "text",
     Kind.MOMENT: "moment",
     Kind.LIST: "list",
+    Kind.NUMBERS: "text",
     Kind.REFERENCE: "text",
     Kind.OBJECT: "text",
 }

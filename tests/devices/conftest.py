@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
@@ -10,6 +12,7 @@ from rest_framework.test import APIClient
 from devices import tokens
 from devices.audit import Actor
 from devices.models import ApiToken, AuditEvent
+from tests.peers.mfps import Mfps, virtual_mfps
 
 
 def client_of(user: User, *scopes: str) -> APIClient:
@@ -33,3 +36,10 @@ def api(administrator: User) -> APIClient:
 def viewer_api(viewer: User) -> APIClient:
     """Signed in as somebody who may only look."""
     return client_of(viewer)
+
+
+@pytest.fixture(scope="session")
+def mfps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mfps]:
+    """Virtual MFPs, each for one test."""
+    with virtual_mfps(tmp_path_factory.mktemp("mfps"), devices=600) as running:
+        yield running

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
@@ -16,15 +16,8 @@ from devices.models import Deployment, Device, KeyAndCertificate, Restart
 from tests.devices.delivery.issued import issue
 from tests.devices.enrollment.steps import Clock
 from tests.devices.factories import make_device
-from tests.peers.mfps import Mfps, virtual_mfps
+from tests.peers.mfps import Mfps
 from tests.peers.process import wait_until
-
-
-@pytest.fixture(scope="session")
-def mfps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mfps]:
-    with virtual_mfps(tmp_path_factory.mktemp("mfps"), devices=600) as running:
-        yield running
-
 
 _number = count(20)
 

@@ -1,0 +1,129 @@
+"""Who may have a key delivered again, and who confirms what a device shows of itself (F5)."""
+
+from __future__ import annotations
+
+import hmac
+
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from devices import access, audit, deployments, inventory, keystore, restarts
+from devices.access import Permission
+from devices.audit import Actor
+from devices.delivery.connectors import registry
+from devices.delivery.connectors.base import Presented
+from devices.delivery.connectors.registry import NO_CONNECTOR
+from devices.delivery.errors import DeliveryError, NotConnected
+from devices.errors import Conflict
+from devices.models import Deployment, Device, KeyAndCertificate, ScepSettings, summary
+from devices.rules.deployment import TRANSITIONS, DeploymentEvent, DeploymentState
+from devices.secrets import SecretUnreadable
+
+
+def obstacle(key: KeyAndCertificate, row: Deployment | None) -> Conflict | None:
+    """Why the key cannot be delivered now, or None; `row` is its delivery so far."""
+    device = key.device
+    if device.connector == NO_CONNECTOR:
+        return Conflict(
+            "no_connector",
+            _("This device has no connector. Choose one in the device's data, or install the key by hand."),
+        )
+    if not deployments.can_install(device, row.key_use if row else key.key_use):
+        return Conflict(
+            "connector_cannot_install", _("The connector of this device cannot install a key for this use.")
+        )
+    if row is not None and (
+        row.lease is not None or (DeploymentState(row.state), DeploymentEvent.AGAIN) not in TRANSITIONS
+    ):
+        return Conflict("delivery_open", _("The key is being delivered. Wait until that has ended."))
+    return None
+
+
+@transaction.atomic
+def request_delivery(actor: Actor, key: KeyAndCertificate, *, ring: bool = True) -> Deployment:
+    """Have `key` delivered now, whatever the maintenance window; what comes of it stands in the row. Audited.
+
+    A key that was brought back from gets its function again. Without `ring` it waits for the next tick.
+    Raises PermissionDenied, and Conflict without a connector that can, or while it is being delivered.
+    """
+    access.require(actor, Permission.DEPLOY_DEVICE)
+    restarts.lock(key.device_id)
+    row = Deployment.objects.select_for_update().filter(key=key).first()
+    if problem := obstacle(key, row):
+        raise problem
+    use, destination = (row.key_use, row.ipsec_destination) if row else (key.key_use, key.ipsec_destination)
+    former = keystore.give_function(key, use, destination)
+    summary.refresh([key.device_id])
+    settings = ScepSettings.objects.filter(device=key.device_id).first()
+    return deployments.again(
+        actor,
+        key,
+        former,
+        restart_wanted=row.restart_wanted if row else bool(settings and settings.auto_restart),
+        now=timezone.now(),
+        ring=ring,
+    )
+
+
+# --- the fingerprint --------------------------------------------------------------------------------------
+
+
+def pins(device: Device) -> bool:
+    """True when the device's connector pins what the device shows."""
+    connector = registry.known().get(device.connector)
+    return connector is not None and bool(connector.pin_setting)
+
+
+def confirmed(device: Device) -> str:
+    """The fingerprint that somebody confirmed, as it is stored; empty: none."""
+    connector = registry.known().get(device.connector)
+    return str(device.connector_settings.get(connector.pin_setting, "")) if connector else ""
+
+
+def presented(actor: Actor, device: Device) -> Presented:
+    """What the device shows of itself now. It is asked over the network, and gets nothing that is secret.
+
+    Raises PermissionDenied, and Conflict when its connector pins nothing, or the device cannot be reached.
+    """
+    access.require(actor, Permission.CHANGE_DEVICE)
+    if not pins(device):
+        raise Conflict("nothing_to_confirm", _("The connector of this device has no fingerprint to confirm."))
+    try:
+        return device.connect().present()
+    except (NotConnected, SecretUnreadable) as error:
+        raise Conflict("not_connected", str(error)) from error
+    except DeliveryError as error:
+        raise Conflict("unreachable", str(error)) from error
+
+
+def confirm(actor: Actor, device: Device, fingerprint: str) -> Device:
+    """Pin `fingerprint`, which must be the one that the device shows now. Audited; deliveries that waited go on.
+
+    Raises as `presented`, and Conflict when it shows another one meanwhile.
+    """
+    seen = presented(actor, device)
+    if not is_same(seen.fingerprint, fingerprint):
+        raise Conflict(
+            "fingerprint_changed",
+            _("The device shows another fingerprint now: %(seen)s. Compare it anew.")
+            % {"seen": seen.fingerprint},
+        )
+    connector = registry.known()[device.connector]
+    with transaction.atomic():
+        current = Device.objects.select_for_update(no_key=True).get(pk=device.pk)
+        if current.connector != device.connector:
+            raise Conflict("connector_changed", _("Somebody has just chosen another connector. Look again."))
+        settings = {**current.connector_settings, connector.pin_setting: seen.fingerprint}
+        inventory.update_device(actor, current, connector_settings=settings)
+        audit.record(actor, "device.confirm_fingerprint", current, {"fingerprint": seen.fingerprint})
+    return current
+
+
+def is_same(one: str, other: str) -> bool:
+    """True for one fingerprint in two spellings."""
+    return hmac.compare_digest(_plain(one), _plain(other))
+
+
+def _plain(fingerprint: str) -> bytes:
+    return "".join(fingerprint.split()).replace(":", "").casefold().encode()
