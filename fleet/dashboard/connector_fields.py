@@ -56,6 +56,8 @@ def _field(setting: Setting, stored: Mapping[str, Any], *, is_stored: bool) -> f
             return forms.IntegerField(**common, min_value=setting.minimum, max_value=setting.maximum)
         case Kind.FLAG:
             return forms.BooleanField(**common)
+        case Kind.TEXT if setting.choices:
+            return forms.ChoiceField(**common, choices=setting.choices)
         case Kind.TEXT:
             return forms.CharField(**common, max_length=setting.max_length)
 

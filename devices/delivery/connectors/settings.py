@@ -43,6 +43,8 @@ class Setting:
     """Of a number, both or neither; both ends included."""
     max_length: int = 500
     """Characters of a text."""
+    choices: Sequence[tuple[str, Text]] = ()
+    """Of a text: the values that it may have, with their labels. Empty: any."""
     is_secret: bool = False
     """Stored encrypted, and never shown again. Texts only."""
     check: Callable[[Any], None] | None = None
@@ -139,6 +141,12 @@ def _problem(setting: Setting, value: Any) -> str:
                 return _("A text was expected.")
             if len(value) > setting.max_length:
                 return _("At most %(most)d characters were expected.") % {"most": setting.max_length}
+            if setting.choices and value not in dict(setting.choices):
+                known = ", ".join(name for name, _label in setting.choices)
+                return _("“%(value)s” is not a choice; choose one of %(known)s.") % {
+                    "value": value,
+                    "known": known,
+                }
             if setting.is_secret and not value:
                 return _("This setting is required.") if setting.required else ""
     if setting.check is not None:
