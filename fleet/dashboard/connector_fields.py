@@ -49,6 +49,12 @@ def _field(setting: Setting, stored: Mapping[str, Any], *, is_stored: bool) -> f
         if is_stored:
             attributes["placeholder"] = PLACEHOLDER
             common["help_text"] = _("It is stored. Leave this empty to keep it.")
+        if setting.is_multiline:
+            # a password field of a browser has one line; what is stored is never put into it
+            common["initial"] = None
+            return forms.CharField(
+                **common, strip=False, widget=forms.Textarea(attrs={**attributes, "rows": 4})
+            )
         widget = forms.PasswordInput(attrs=attributes)
         return forms.CharField(**common, strip=False, widget=widget)
     match setting.kind:
@@ -58,6 +64,10 @@ def _field(setting: Setting, stored: Mapping[str, Any], *, is_stored: bool) -> f
             return forms.BooleanField(**common)
         case Kind.TEXT if setting.choices:
             return forms.ChoiceField(**common, choices=setting.choices)
+        case Kind.TEXT if setting.is_multiline:
+            return forms.CharField(
+                **common, max_length=setting.max_length, widget=forms.Textarea(attrs={"rows": 4})
+            )
         case Kind.TEXT:
             return forms.CharField(**common, max_length=setting.max_length)
 

@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 
 from devices.delivery.connectors.base import Capability, Connector
 from devices.delivery.connectors.pappl import PapplConnector
+from devices.delivery.connectors.sftp import SftpConnector
 from devices.delivery.connectors.virtual import VirtualConnector
 
 if TYPE_CHECKING:
@@ -31,7 +32,11 @@ NO_CONNECTOR = "none"
 NAME_LENGTH = 30
 
 BUILT_IN: Mapping[str, type[Connector]] = MappingProxyType(
-    {"virtual": VirtualConnector, "pappl": PapplConnector}
+    {
+        "virtual": VirtualConnector,
+        "pappl": PapplConnector,
+        "sftp": SftpConnector,
+    }
 )
 
 

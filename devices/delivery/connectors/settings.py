@@ -47,6 +47,8 @@ class Setting:
     """Of a text: the values that it may have, with their labels. Empty: any."""
     is_secret: bool = False
     """Stored encrypted, and never shown again. Texts only."""
+    is_multiline: bool = False
+    """Of a text: entered in several lines."""
     check: Callable[[Any], None] | None = None
     """Raises ValidationError for a value of the right kind that makes no sense all the same."""
 

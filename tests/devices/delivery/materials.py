@@ -1,0 +1,23 @@
+"""Keys with certificates to install, issued by a CA that exists for the test."""
+
+from __future__ import annotations
+
+from devices.delivery.connectors.base import Material
+from devices.rules.keys import KeyUse
+from scep import keys
+from tests.devices.delivery.test_material import certificate
+
+_AUTHORITY = keys.generate_rsa()
+
+
+def make_material(name: str = "TLS", *, common_name: str = "localhost", use: KeyUse = KeyUse.TLS) -> Material:
+    """One with a chain of one."""
+    key = keys.generate_rsa()
+    return Material(
+        name=name,
+        key_use=use,
+        ipsec_destination="",
+        private_key=keys.private_der(key),
+        certificate=certificate(common_name, "Office CA", key, _AUTHORITY),
+        chain=(certificate("Office CA", "Office CA", _AUTHORITY, _AUTHORITY),),
+    )

@@ -1,0 +1,134 @@
+"""Debian's OpenSSH `sshd` on 127.0.0.1 with an ordinary configuration, and a TLS server that reloads on SIGHUP.
+
+Whoever runs the tests signs in as themselves, with a key made for it. Password sign-in is on: every password is
+wrong.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.peers.process import free_port, is_listening, running
+
+_CONFIGURATION = """
+Port {port}
+ListenAddress 127.0.0.1
+HostKey {folder}/host_key
+AuthorizedKeysFile {folder}/client_key.pub
+StrictModes no
+UsePAM no
+PasswordAuthentication yes
+KbdInteractiveAuthentication no
+PermitRootLogin yes
+PidFile none
+Subsystem sftp {sftp}
+LogLevel VERBOSE
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SshHost:
+    """A running sshd."""
+
+    port: int
+    username: str
+    private_key: str
+    """OpenSSH's own format."""
+    fingerprint: str
+    """Of the host key, as ssh-keygen -l prints it."""
+    log: Path
+
+
+@contextlib.contextmanager
+def ssh_host(directory: Path, *, sftp: str = "internal-sftp") -> Iterator[SshHost]:
+    """A host until the block ends. Raises RuntimeError, naming the Debian package."""
+    program = shutil.which("sshd", path="/usr/sbin:/usr/bin")
+    if program is None:
+        raise RuntimeError(
+            "the tests need an SSH server: apt-get install openssh-server (or scripts/install-debian-packages)"
+        )
+    for name in ("host_key", "client_key"):
+        keygen("-q", "-t", "ed25519", "-N", "", "-f", str(directory / name))
+    port = free_port()
+    (directory / "sshd_config").write_text(_CONFIGURATION.format(port=port, folder=directory, sftp=sftp))
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    log = directory / "sshd.log"
+    with running(
+        [program, "-D", "-e", "-f", directory / "sshd_config"], ready=lambda: is_listening(port), log=log
+    ):
+        yield SshHost(
+            port,
+            getpass.getuser(),
+            (directory / "client_key").read_text(),
+            keygen("-l", "-f", str(directory / "host_key.pub")).split()[1],
+            log,
+        )
+
+
+def keygen(*arguments: str) -> str:
+    """What ssh-keygen prints."""
+    return subprocess.run(
+        ["ssh-keygen", *arguments], capture_output=True, text=True, check=True, timeout=20
+    ).stdout
+
+
+@dataclass(frozen=True, slots=True)
+class TlsServer:
+    """A TLS server that reads its certificate at the start, and again on SIGHUP."""
+
+    port: int
+    key: Path
+    certificate: Path
+    pid: int
+
+    @property
+    def reload_command(self) -> str:
+        """Has it read its files."""
+        return f"kill -HUP {self.pid}"
+
+
+@contextlib.contextmanager
+def tls_server(directory: Path) -> Iterator[TlsServer]:
+    """Serves `server.crt` and `server.key` of `directory`, self-signed at first, until the block ends."""
+    key, certificate, port = directory / "server.key", directory / "server.crt", free_port()
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+            *("-subj", "/CN=factory", "-keyout", str(key), "-out", str(certificate)),
+        ],
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    script = Path(__file__).with_name("reloading_tls_server.py")
+    command = [sys.executable, str(script), str(port), str(certificate), str(key)]
+    with running(command, ready=lambda: is_listening(port), log=directory / "tls.log") as process:
+        yield TlsServer(port, key, certificate, process.pid)
+
+
+def served_fingerprint(port: int, *, server_name: str = "localhost") -> str:
+    """SHA-256 of the leaf that `openssl s_client` gets, in lower-case hexadecimal."""
+    shown = subprocess.run(
+        ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-servername", server_name],
+        input=b"",
+        capture_output=True,
+        timeout=20,
+        check=False,
+    ).stdout
+    printed = subprocess.run(
+        ["openssl", "x509", "-noout", "-fingerprint", "-sha256"],
+        input=shown,
+        capture_output=True,
+        timeout=20,
+        check=True,
+    ).stdout.decode()
+    return printed.partition("=")[2].strip().replace(":", "").lower()
