@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from django.utils.translation import gettext_lazy as _
 
 from devices.delivery.connectors.base import Capability, Connector
+from devices.delivery.connectors.http_upload import HttpUploadConnector
 from devices.delivery.connectors.pappl import PapplConnector
 from devices.delivery.connectors.sftp import SftpConnector
 from devices.delivery.connectors.virtual import VirtualConnector
@@ -36,6 +37,7 @@ BUILT_IN: Mapping[str, type[Connector]] = MappingProxyType(
         "virtual": VirtualConnector,
         "pappl": PapplConnector,
         "sftp": SftpConnector,
+        "http_upload": HttpUploadConnector,
     }
 )
 

@@ -14,11 +14,9 @@ import posixpath
 import re
 import secrets
 import socket
-import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import ClassVar
 
 import paramiko
@@ -28,11 +26,12 @@ from django.utils.translation import gettext_lazy
 
 from devices.delivery.connectors.base import Capability, Connector, Presented
 from devices.delivery.connectors.material import Material
+from devices.delivery.connectors.self_test import Finding, SelfTesting
 from devices.delivery.connectors.settings import Kind, Setting
+from devices.delivery.connectors.sftp_files import open_files, run
 from devices.delivery.errors import (
     ConnectionLost,
     DeliveryError,
-    DeviceRefused,
     NotConfirmed,
     NotConnected,
     UnexpectedAnswer,
@@ -41,9 +40,6 @@ from devices.delivery.errors import (
     WrongPassword,
 )
 from devices.rules.keys import KeyUse
-
-MOST_OUTPUT = 16 * 1024
-"""Bytes of a reload command's output that are read; a message quotes the last 300."""
 
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 _PRIVATE_KEYS = (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey)
@@ -89,7 +85,7 @@ def _private_key(text: str) -> paramiko.PKey | None:
     return None
 
 
-class SftpConnector(Connector):
+class SftpConnector(Connector, SelfTesting):
     """Puts files on a host by SFTP and runs a command there."""
 
     label = gettext_lazy("Print server over SSH (SFTP)")
@@ -168,7 +164,7 @@ class SftpConnector(Connector):
         """Stage both files, rename the key and then the certificate over the former ones, reload."""
         deadline = time.monotonic() + self.patience - self.command_timeout
         with self._signed_in() as client:
-            with _files(client, deadline) as files:
+            with open_files(client, deadline=deadline, step_timeout=self.step_timeout) as files:
                 staged = (
                     files.stage(self.setting("key_path"), material.private_key_pem(), is_key=True),
                     files.stage(
@@ -180,7 +176,29 @@ class SftpConnector(Connector):
                 for file in staged:
                     files.put_in_place(file)
             if command := self.setting("reload_command"):
-                _run(client, command, self.command_timeout)
+                run(client, command, self.command_timeout)
+
+    def self_test(self) -> Sequence[Finding]:
+        """Sign in, and look at the files' places; nothing is written and no command is run."""
+        findings: list[Finding] = []
+        doing = _("Sign in")
+        deadline = time.monotonic() + self.patience - self.command_timeout
+        try:
+            with (
+                self._signed_in() as client,
+                open_files(client, deadline=deadline, step_timeout=self.step_timeout) as files,
+            ):
+                findings.append(
+                    Finding(doing, True, _("The host key is the confirmed one, and the user may sign in."))
+                )
+                for name in ("key_path", "certificate_path"):
+                    doing = self.setting(name)
+                    is_there = files.is_there(doing)
+                    found = _("It is there and would be replaced.") if is_there else _("It would be made.")
+                    findings.append(Finding(doing, True, found))
+        except DeliveryError as error:
+            findings.append(Finding(doing, False, str(error)))
+        return findings
 
     @contextmanager
     def _signed_in(self) -> Iterator[paramiko.SSHClient]:
@@ -275,159 +293,3 @@ def _shown_host_key(host: str, port: int, deadline: float) -> paramiko.PKey:
             ) from error
         finally:
             transport.close()
-
-
-# --- files ------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Staged:
-    temporary: str
-    path: str
-
-
-class _Files:
-    """Files on the host, within a deadline; what was staged and not put in place goes."""
-
-    def __init__(self, sftp: paramiko.SFTPClient, deadline: float) -> None:
-        self._sftp, self._deadline = sftp, deadline
-        self._staged: list[_Staged] = []
-
-    def stage(self, path: str, content: bytes, *, is_key: bool) -> _Staged:
-        """Write `content` beside `path`, readable for its owner alone, then with the rights of what it replaces."""
-        folder, name = posixpath.split(path)
-        staged = _Staged(posixpath.join(folder, f".{name}.{secrets.token_hex(8)}"), path)
-        with self._explained(path):
-            former = self._stat(path)
-            # "x": a file that somebody else put there is not written through
-            with self._sftp.open(staged.temporary, "wx") as file:
-                self._staged.append(staged)
-                file.chmod(0o600)
-                file.write(content)
-            own = self._sftp.stat(staged.temporary)
-            if former is not None and (former.st_uid, former.st_gid) != (own.st_uid, own.st_gid):
-                self._sftp.chown(staged.temporary, former.st_uid or 0, former.st_gid or 0)
-            if former is not None and former.st_mode is not None:
-                mode = stat.S_IMODE(former.st_mode)
-                # nobody but its owner and its group ever reads a key
-                self._sftp.chmod(staged.temporary, mode & 0o640 if is_key else mode & 0o644)
-            elif not is_key:
-                self._sftp.chmod(staged.temporary, 0o644)
-        return staged
-
-    def put_in_place(self, staged: _Staged) -> None:
-        """Rename it over its path, in one step (posix-rename@openssh.com)."""
-        with self._explained(staged.path):
-            self._sftp.posix_rename(staged.temporary, staged.path)
-        self._staged.remove(staged)
-
-    def clean_up(self) -> None:
-        """Remove what was staged and is not in place; as well as it goes."""
-        for staged in self._staged:
-            with suppress(OSError, EOFError, paramiko.SSHException):
-                self._sftp.remove(staged.temporary)
-
-    def _stat(self, path: str) -> paramiko.SFTPAttributes | None:
-        try:
-            return self._sftp.stat(path)
-        except FileNotFoundError:
-            return None
-
-    @contextmanager
-    def _explained(self, path: str) -> Iterator[None]:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise _lost()
-        channel = self._sftp.get_channel()
-        if channel is not None:
-            channel.settimeout(min(left, SftpConnector.step_timeout))
-        try:
-            yield
-        except FileNotFoundError as error:
-            raise DeviceRefused(
-                f"The folder of {path} was expected on the host; it is not there. Make it, or correct the path "
-                "in the connector's settings."
-            ) from error
-        except PermissionError as error:
-            raise DeviceRefused(
-                f"The user must be permitted to write {path}, and to give it the owner that it has; the host "
-                "refused. Permit it on the host, or take another user."
-            ) from error
-        except (TimeoutError, EOFError, paramiko.SSHException) as error:
-            raise _lost() from error
-        except OSError as error:
-            raise UnexpectedAnswer(
-                f"Writing {path} failed on the host: {error}. Is its disk full? Was it renamed over a folder?"
-            ) from error
-
-
-@contextmanager
-def _files(client: paramiko.SSHClient, deadline: float) -> Iterator[_Files]:
-    try:
-        sftp = client.open_sftp()
-    except (paramiko.SSHException, OSError, EOFError) as error:
-        raise DeviceRefused(
-            "The host was expected to offer SFTP to this user; it does not. Permit the subsystem sftp in its "
-            "sshd_config."
-        ) from error
-    with sftp:
-        files = _Files(sftp, deadline)
-        try:
-            yield files
-        finally:
-            files.clean_up()
-
-
-def _lost() -> ConnectionLost:
-    return ConnectionLost(
-        "The connection to the host broke, or it did not answer in time. The files may be in place all the same."
-    )
-
-
-# --- the command ------------------------------------------------------------------------------------------
-
-
-def _run(client: paramiko.SSHClient, command: str, timeout: float) -> None:
-    """Run it; at most MOST_OUTPUT bytes are read. Raises UnexpectedAnswer unless it ends with 0 in time."""
-    deadline = time.monotonic() + timeout
-    try:
-        transport = client.get_transport()
-        if transport is None:
-            raise _lost()
-        channel = transport.open_session(timeout=timeout)
-        with channel:
-            channel.set_combine_stderr(True)
-            channel.settimeout(timeout)
-            channel.exec_command(command)
-            output = _output(channel, deadline)
-            status = channel.recv_exit_status() if channel.exit_status_ready() else None
-    except (paramiko.SSHException, OSError, EOFError) as error:
-        raise _lost() from error
-    if status is None:
-        raise UnexpectedAnswer(
-            f"The command of the connector's settings was expected to end within {timeout:g} s; it did not. The "
-            "files are in place."
-        )
-    if status != 0:
-        said = output[-300:].decode("utf-8", "replace").strip()
-        raise UnexpectedAnswer(
-            f"The command of the connector's settings was expected to end with 0; it ended with {status}: "
-            f"“{said}”. The files are in place. Try it by hand on the host."
-        )
-
-
-def _output(channel: paramiko.Channel, deadline: float) -> bytes:
-    """What the command writes until it ends, stops being of interest, or is out of time."""
-    output = b""
-    while (left := deadline - time.monotonic()) > 0:
-        channel.settimeout(left)
-        try:
-            part = channel.recv(4096)
-        except TimeoutError:
-            break
-        if not part:
-            # its output has ended; so does it, mostly at once
-            channel.status_event.wait(max(0.0, deadline - time.monotonic()))
-            break
-        output = (output + part)[-MOST_OUTPUT:]
-    return output

@@ -116,6 +116,24 @@ class TestInstalling:
         assert seen == [("a.key", 0o600), ("a.crt", 0o644)]
 
 
+class TestSelfTest:
+    def test_it_looks_and_changes_nothing(self, host: SshHost, tmp_path: Path) -> None:
+        (tmp_path / "a.key").write_text("the old key")
+        findings = connector(
+            host, tmp_path / "a.key", tmp_path / "a.crt", reload_command="touch x"
+        ).self_test()
+        assert [each.is_good for each in findings] == [True, True, True]
+        assert ["replaced" in findings[1].message, "made" in findings[2].message] == [True, True]
+        assert [path.name for path in tmp_path.iterdir()] == ["a.key"]
+
+    def test_it_says_what_is_missing(self, host: SshHost, tmp_path: Path) -> None:
+        found = connector(host, tmp_path / "missing" / "a.key", tmp_path / "a.crt").self_test()
+        assert [each.is_good for each in found] == [True, False]
+        assert "folder" in found[-1].message
+        (refused,) = connector(host, tmp_path / "a.key", tmp_path / "a.crt", password=PASSWORD).self_test()
+        assert not refused.is_good
+
+
 class TestBadInput:
     def test_a_key_that_is_not_confirmed_is_told_and_nothing_is_sent(
         self, host: SshHost, tmp_path: Path
