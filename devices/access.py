@@ -37,6 +37,8 @@ class Permission(StrEnum):
     DELETE_SCEP_SERVER = "devices.delete_scepserver"
     CHANGE_SCEP_SETTINGS = "devices.change_scepsettings"
     ADD_ISSUANCE_REQUEST = "devices.add_issuancerequest"
+    DOWNLOAD_KEY = "devices.download_key"
+    SEARCH_DEVICES = "devices.search_devices"
     VIEW_WEBHOOK = "devices.view_webhook"
     ADD_WEBHOOK = "devices.add_webhook"
     CHANGE_WEBHOOK = "devices.change_webhook"
@@ -78,6 +80,7 @@ SCOPES: Mapping[str, frozenset[Permission]] = MappingProxyType(
                 Permission.DELETE_DEVICE,
                 Permission.RESTART_DEVICE,
                 Permission.DEPLOY_DEVICE,
+                Permission.SEARCH_DEVICES,
                 Permission.ADD_DEVICE_GROUP,
                 Permission.CHANGE_DEVICE_GROUP,
                 Permission.DELETE_DEVICE_GROUP,
@@ -97,6 +100,7 @@ SCOPES: Mapping[str, frozenset[Permission]] = MappingProxyType(
         ScopeChoices.REQUESTS.value: frozenset({Permission.ADD_ISSUANCE_REQUEST}),
         ScopeChoices.ADMINISTRATION.value: frozenset(
             {
+                Permission.DOWNLOAD_KEY,
                 Permission.VIEW_WEBHOOK,
                 Permission.ADD_WEBHOOK,
                 Permission.CHANGE_WEBHOOK,

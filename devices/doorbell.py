@@ -18,6 +18,8 @@ _DISPATCH = "devices.tasks.dispatch_due"
 _ADVANCE = "devices.tasks.advance_requests"
 _JOBS = "devices.tasks.claim_due_jobs"
 _ADVANCE_JOB = "devices.tasks.advance_job"
+_SEARCHES = "devices.tasks.claim_due_searches"
+_ADVANCE_SEARCH = "devices.tasks.advance_search"
 _RESTARTS = "devices.tasks.dispatch_restarts"
 _ADVANCE_RESTARTS = "devices.tasks.advance_restarts"
 _WEBHOOKS = "devices.tasks.claim_due_webhooks"
@@ -47,6 +49,16 @@ def ring_jobs() -> bool:
 def ring_job(job_id: int, lease: UUID) -> bool:
     """Have a worker go on with the job claimed under `lease`; False when the broker cannot be reached."""
     return _ring(_ADVANCE_JOB, [job_id, str(lease)])
+
+
+def ring_searches() -> bool:
+    """Have somebody look for due searches for devices now instead of at the next tick."""
+    return _ring(_SEARCHES, [])
+
+
+def ring_search(search_id: int, lease: UUID) -> bool:
+    """Have a worker go on with the search claimed under `lease`; False when the broker cannot be reached."""
+    return _ring(_ADVANCE_SEARCH, [search_id, str(lease)])
 
 
 def ring_restart_dispatcher() -> bool:

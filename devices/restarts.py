@@ -13,8 +13,8 @@ from django.db import transaction
 from devices import audit, doorbell
 from devices.audit import Actor
 from devices.delivery.connectors import registry
-from devices.delivery.connectors.base import Capability
-from devices.models import RESTARTS_KEPT, Device, Restart
+from devices.delivery.connectors.base import Capability, Connector
+from devices.models import RESTARTS_KEPT, Device, Restart, RestartSettings
 from devices.models.choices import RestartStateChoices, RestartTriggerChoices
 from devices.rules.restart import OPEN_RESTART_STATES
 
@@ -22,9 +22,29 @@ OPEN = sorted(state.value for state in OPEN_RESTART_STATES)
 """Values of `Restart.state` of which a device has at most one."""
 
 
+def settings_of(device: Device) -> RestartSettings:
+    """The device's restart settings; the defaults, not stored, where it has none."""
+    return RestartSettings.objects.filter(device=device).first() or RestartSettings(device=device)
+
+
 def can_restart(device: Device) -> bool:
-    """True when the device has a connector that can restart it."""
-    return registry.can(device.connector, Capability.RESTART)
+    """True when the device has a connector that can restart it, or is restarted over SNMP."""
+    if registry.can(device.connector, Capability.RESTART):
+        return True
+    return RestartSettings.objects.filter(device=device, restart_over_snmp=True).exists()
+
+
+def connect(device: Device) -> Connector:
+    """What restarts the device: its connector where that can, else SNMP where that is permitted.
+
+    Raises NotConnected and devices.secrets.SecretUnreadable.
+    """
+    if not registry.can(device.connector, Capability.RESTART):
+        settings = RestartSettings.objects.filter(device=device, restart_over_snmp=True).first()
+        if settings is not None:
+            settings.device = device
+            return settings.snmp_device()
+    return device.connect()
 
 
 def open_restart(device_id: int) -> Restart | None:

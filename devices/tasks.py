@@ -8,7 +8,7 @@ from celery import shared_task
 from django.utils import timezone
 
 from devices import idempotency, imports
-from devices.delivery import deploy_runner, sweep
+from devices.delivery import deploy_runner, discovery, sweep
 from devices.delivery import dispatch as delivery_dispatch
 from devices.delivery import runner as delivery_runner
 from devices.enrollment import dispatch, runner
@@ -47,6 +47,18 @@ def clean_imports() -> None:
 def advance_job(job_id: int, lease: str) -> None:
     """Work on the job claimed under `lease` for one turn."""
     jobs.advance(job_id, uuid.UUID(lease))
+
+
+@shared_task(name="devices.tasks.claim_due_searches")
+def claim_due_searches() -> None:
+    """Look for due searches for devices; beat calls it every few seconds."""
+    discovery.ring_for_due(timezone.now())
+
+
+@shared_task(name="devices.tasks.advance_search")
+def advance_search(search_id: int, lease: str) -> None:
+    """Go on with the search claimed under `lease` for one turn."""
+    discovery.advance(search_id, uuid.UUID(lease))
 
 
 @shared_task(name="devices.tasks.dispatch_restarts")

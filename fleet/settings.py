@@ -245,6 +245,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": DISPATCH_TICK_SECONDS,
         "options": {"expires": max(10.0, 5 * DISPATCH_TICK_SECONDS)},
     },
+    "claim-due-searches": {
+        "task": "devices.tasks.claim_due_searches",
+        "schedule": DISPATCH_TICK_SECONDS,
+        "options": {"expires": max(10.0, 5 * DISPATCH_TICK_SECONDS)},
+    },
     "dispatch-due-restarts": {
         "task": "devices.tasks.dispatch_restarts",
         "schedule": DISPATCH_TICK_SECONDS,

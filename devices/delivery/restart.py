@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from devices import access, restarts
+from devices import access, audit, restarts
 from devices.access import Permission
 from devices.audit import Actor
 from devices.delivery.connectors.registry import NO_CONNECTOR
 from devices.errors import Conflict
-from devices.models import Device, Restart
+from devices.models import Device, Restart, RestartSettings
 from devices.models.choices import RestartTriggerChoices
 
 
 def obstacle(device: Device, open_restart: Restart | None) -> Conflict | None:
     """Why the device cannot be asked to restart now, or None."""
-    if device.connector == NO_CONNECTOR:
-        return Conflict(
-            "no_connector",
-            _("This device has no connector. Choose one in the device's data, or restart it by hand."),
-        )
     if not restarts.can_restart(device):
+        if device.connector == NO_CONNECTOR:
+            return Conflict(
+                "no_connector",
+                _("This device has no connector. Choose one in the device's data, or restart it by hand."),
+            )
         return Conflict(
             "connector_cannot_restart",
             _("The connector of this device cannot restart it. Restart it by hand."),
@@ -44,3 +47,47 @@ def request_restart(actor: Actor, device: Device, *, ring: bool = True) -> Resta
     if problem := obstacle(device, restarts.open_restart(device.pk)):
         raise problem
     return restarts.append(actor, device, RestartTriggerChoices.MANUAL, now=timezone.now(), ring=ring)
+
+
+SETTINGS_FIELDS = ("idle_minutes", "when_busy", "restart_over_snmp")
+"""What people enter about restarts, besides `snmp`."""
+
+
+@transaction.atomic
+def save_settings(actor: Actor, device: Device, *, snmp: Any = None, **fields: Any) -> RestartSettings:
+    """Change how the device is restarted. Audited.
+
+    `snmp` replaces all settings of SNMP; secret ones that are left out stay, empty ones go, and `{}` ends SNMP.
+    Raises PermissionDenied, and ValidationError with a dict of fields.
+    """
+    access.require(actor, Permission.CHANGE_DEVICE)
+    restarts.lock(device.pk)
+    settings = restarts.settings_of(device)
+    names = [*SETTINGS_FIELDS, "snmp"]
+    before = {name: getattr(settings, name) for name in names}
+    if unknown := set(fields) - set(SETTINGS_FIELDS):
+        raise TypeError(f"there is no {', '.join(sorted(unknown))} among the settings of restarts")
+    for name, value in fields.items():
+        setattr(settings, name, value)
+    problems: dict[str, list[str]] = {}
+    secret_changed = False
+    if snmp is not None:
+        try:
+            secret_changed = settings.put_snmp(snmp)
+        except ValidationError as error:
+            problems = error.message_dict
+    try:
+        settings.full_clean(exclude={"device"} | ({"snmp"} if problems else set()))
+    except ValidationError as error:
+        raise ValidationError({**error.message_dict, **problems}) from None
+    if problems:
+        raise ValidationError(problems)
+    changes: dict[str, Any] = dict(
+        audit.difference(before, {name: getattr(settings, name) for name in names})
+    )
+    if secret_changed:
+        changes["snmp_secrets"] = "changed"
+    if changes:
+        settings.save()
+        audit.record(actor, "restartsettings.update", device, changes)
+    return settings

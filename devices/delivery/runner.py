@@ -23,7 +23,7 @@ from devices.delivery.connectors.base import Activity, Connector, Sighting
 from devices.delivery.errors import DeliveryError, DeviceAway, DeviceRefused, NotConnected, NotSupported
 from devices.delivery.turn import MOST_TAKEOVERS, RestartTurn, take_step
 from devices.models import Restart
-from devices.models.choices import RestartTriggerChoices
+from devices.models.choices import RestartTriggerChoices, WhenBusyChoices
 from devices.rules.restart import (
     SETTLED_AFTER,
     Asked,
@@ -31,6 +31,7 @@ from devices.rules.restart import (
     RestartEvent,
     RestartState,
     has_restarted,
+    next_idle_look,
     next_look,
     next_try,
 )
@@ -75,7 +76,7 @@ def _take(turn: RestartTurn) -> None:
         _end(turn, RestartEvent.GIVEN_UP, NEVER_ENDED)
         return
     try:
-        connector = turn.restart.device.connect()
+        connector = restarts.connect(turn.restart.device)
     except (NotConnected, SecretUnreadable) as error:
         _end(turn, RestartEvent.GIVEN_UP, str(error))
         return
@@ -98,8 +99,7 @@ def _ask(turn: RestartTurn, connector: Connector) -> None:
     except DeliveryError as error:
         _not_now(turn, RestartEvent.NOT_READY, error, str(error))
         return
-    if sighting.activity is Activity.BUSY:
-        _not_now(turn, RestartEvent.NOT_READY, None, BUSY)
+    if sighting.activity is Activity.BUSY and not _waited_enough(turn):
         return
     turn.write(
         RestartEvent.ASK,
@@ -120,6 +120,21 @@ def _ask(turn: RestartTurn, connector: Connector) -> None:
         _look_again(turn, RestartEvent.ACCEPTED, "")
 
 
+def _waited_enough(turn: RestartTurn) -> bool:
+    """Whether a busy device is restarted all the same; if not, it is waited for or given up, which is recorded."""
+    settings, tries = restarts.settings_of(turn.restart.device), turn.restart.tries + 1
+    at, counted = next_idle_look(
+        now=turn.clock(), since=turn.restart.created_at, tries=tries, minutes=settings.idle_minutes
+    )
+    if at is not None:
+        turn.rest(RestartEvent.NOT_READY, at, explanation=BUSY, tries=counted)
+        return False
+    if settings.when_busy == WhenBusyChoices.RESTART:
+        return True
+    _end(turn, RestartEvent.GIVEN_UP, BUSY_TOO_LONG, tries=tries)
+    return False
+
+
 def _not_now(turn: RestartTurn, event: RestartEvent, error: DeliveryError | None, explanation: str) -> None:
     """Try again later, or end the restart: for a refusal at once, else when no try is left."""
     tries = turn.restart.tries + 1
@@ -129,7 +144,7 @@ def _not_now(turn: RestartTurn, event: RestartEvent, error: DeliveryError | None
         return
     at = next_try(now=turn.clock(), tries=tries)
     if at is None:
-        _end(turn, RestartEvent.GIVEN_UP, BUSY_TOO_LONG if explanation == BUSY else explanation, tries=tries)
+        _end(turn, RestartEvent.GIVEN_UP, explanation, tries=tries)
     else:
         turn.rest(event, at, explanation=explanation, tries=tries)
 

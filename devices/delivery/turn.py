@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 from django.db.models import F, QuerySet
 
 from devices.delivery.connectors import registry
+from devices.delivery.connectors.snmp_device import SnmpDevice
 from devices.models import Deployment, Restart
 from devices.rules.deployment import DeploymentEvent, DeploymentState, next_deployment_state
 from devices.rules.restart import RestartEvent, RestartState, next_restart_state
@@ -69,7 +70,8 @@ class Turn(ABC, Generic[R, E]):
     def lease_end(self) -> datetime:
         """When others may take the row over: later than this turn can end."""
         connector = registry.known().get(self.row.device.connector)
-        patience = connector.patience if connector else 0.0
+        # a restart may go over SNMP in the connector's place
+        patience = max(connector.patience if connector else 0.0, SnmpDevice.patience)
         return self.clock() + timedelta(seconds=self.calls * patience + _SLACK_SECONDS)
 
     def write(self, event: E, **fields: Any) -> None:

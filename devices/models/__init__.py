@@ -3,12 +3,14 @@
 from devices.models.audit import AuditEvent
 from devices.models.deployment import Deployment
 from devices.models.device import Device, DeviceGroup
+from devices.models.discovery import DeviceSearch, FoundDevice
 from devices.models.idempotency import IdempotentRequest
 from devices.models.issuance import LOG_LINES, IssuanceRequest
 from devices.models.job import Job, JobItem
 from devices.models.keystore import KeyAndCertificate
 from devices.models.parameters import PARAMETER_FIELDS, KeyAndCertificateParameters
 from devices.models.restart import RESTARTS_KEPT, Restart
+from devices.models.restart_settings import RestartSettings
 from devices.models.scep_server import AllowanceUse, ScepServer
 from devices.models.scep_settings import ScepSettings
 from devices.models.template import SettingsTemplate
@@ -26,7 +28,9 @@ __all__ = [
     "Deployment",
     "Device",
     "DeviceGroup",
+    "DeviceSearch",
     "ExpiryNotice",
+    "FoundDevice",
     "IdempotentRequest",
     "Import",
     "ImportPart",
@@ -37,6 +41,7 @@ __all__ = [
     "KeyAndCertificate",
     "KeyAndCertificateParameters",
     "Restart",
+    "RestartSettings",
     "ScepServer",
     "ScepSettings",
     "SettingsTemplate",

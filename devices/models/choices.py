@@ -151,6 +151,13 @@ class RestartStateChoices(models.TextChoices):
     REFUSED = RestartState.REFUSED.value, _("Refused by the device")
 
 
+class WhenBusyChoices(models.TextChoices):
+    """What becomes of a restart of a device that does not get idle in time."""
+
+    GIVE_UP = "give_up", _("Give the restart up")
+    RESTART = "restart", _("Restart it all the same")
+
+
 class RestartTriggerChoices(models.TextChoices):
     """Why a device is restarted."""
 

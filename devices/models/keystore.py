@@ -47,8 +47,12 @@ class KeyAndCertificate(models.Model):
     delivered_at = models.DateTimeField(_("Delivered"), null=True, blank=True)
     verified_at = models.DateTimeField(_("Verified"), null=True, blank=True)
 
+    fetched_at = models.DateTimeField(_("Fetched by hand"), null=True, blank=True, editable=False)
+    """When its private key was handed out; that happens once."""
+
     class Meta:
         ordering = ["-issued_at", "name"]
+        permissions: ClassVar = [("download_key", "Can download private key")]
         verbose_name = _("Key and certificate")
         verbose_name_plural = _("Keys and certificates")
         constraints: ClassVar = [

@@ -112,6 +112,12 @@ SETTLED_AFTER = timedelta(seconds=30)
 """A device that still runs as before this long after it may have been asked has not taken the request: some
 answer first and go down a while later."""
 
+IDLE_MINUTES, LONGEST_IDLE_MINUTES = 9, 1440
+"""How long one waits by default, and at most, until a device is idle."""
+
+_MOST_BUSY_TRIES = 5
+"""Of the tries that count: how often it was busy must not use up those for a device that does not answer."""
+
 _FIRST_LOOK, _RAREST_LOOK = timedelta(seconds=2), timedelta(seconds=30)
 
 
@@ -121,6 +127,19 @@ def next_try(*, now: datetime, tries: int) -> datetime | None:
         return None
     doubled: int = 2 ** (tries - 1)
     return now + min(FIRST_WAIT * doubled, LONGEST_WAIT)
+
+
+def next_idle_look(
+    *, now: datetime, since: datetime, tries: int, minutes: int
+) -> tuple[datetime | None, int]:
+    """When to look again whether a device is idle that was tried `tries` times (from 1), and the tries that count.
+
+    `since` is when the restart was wished for; None once `minutes` would have passed.
+    """
+    tries = min(tries, _MOST_BUSY_TRIES)
+    doubled: int = 2 ** (tries - 1)
+    at = now + min(FIRST_WAIT * doubled, LONGEST_WAIT)
+    return (at if at - since <= timedelta(minutes=minutes) else None), tries
 
 
 def next_look(*, now: datetime, requested_at: datetime) -> datetime | None:

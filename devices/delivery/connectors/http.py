@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import requests
@@ -30,6 +30,8 @@ class Reply:
 
     status: int
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """By name, in any case."""
 
     def json(self) -> Mapping[str, Any]:
         """The JSON object that was expected. Raises UnexpectedAnswer."""
@@ -76,7 +78,8 @@ def ask(
                 stream=True,
                 **content,
             ) as response:
-                return Reply(response.status_code, _read(response, deadline, connect_timeout + read_timeout))
+                body = _read(response, deadline, connect_timeout + read_timeout)
+                return Reply(response.status_code, body, response.headers)
         except requests.exceptions.SSLError as error:
             if "ingerprint" in str(error):
                 raise WrongFingerprint(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from django.utils.translation import gettext_lazy as _
 
 from devices.delivery.connectors.base import Capability, Connector
+from devices.delivery.connectors.download import DownloadConnector
 from devices.delivery.connectors.http_upload import HttpUploadConnector
 from devices.delivery.connectors.pappl import PapplConnector
 from devices.delivery.connectors.sftp import SftpConnector
@@ -38,6 +39,7 @@ BUILT_IN: Mapping[str, type[Connector]] = MappingProxyType(
         "pappl": PapplConnector,
         "sftp": SftpConnector,
         "http_upload": HttpUploadConnector,
+        "download": DownloadConnector,
     }
 )
 

@@ -13,9 +13,11 @@ from devices.models import (
     Device,
     ImportPart,
     ImportRow,
+    DeviceSearch,
     IssuanceRequest,
     Job,
     KeyAndCertificate,
+    RestartSettings,
     ScepSettings,
     SettingsTemplate,
     Webhook,
@@ -24,6 +26,8 @@ from devices.secrets import SecretUnreadable
 
 ENCRYPTED_COLUMNS: tuple[tuple[type[models.Model], tuple[str, ...]], ...] = (
     (Device, ("connector_secrets_encrypted",)),
+    (RestartSettings, ("snmp_secrets_encrypted",)),
+    (DeviceSearch, ("snmp_secrets_encrypted",)),
     (ScepSettings, ("challenge_password_encrypted",)),
     (
         IssuanceRequest,

@@ -1,13 +1,11 @@
-"""Keys with certificates to install, issued by a CA that exists for the test."""
+"""Keys with certificates to install, by themselves: no device, no row."""
 
 from __future__ import annotations
 
 from devices.delivery.connectors.base import Material
 from devices.rules.keys import KeyUse
 from scep import keys
-from tests.devices.delivery.test_material import certificate
-
-_AUTHORITY = keys.generate_rsa()
+from tests.devices.delivery.issued import authority, certificate
 
 
 def make_material(name: str = "TLS", *, common_name: str = "localhost", use: KeyUse = KeyUse.TLS) -> Material:
@@ -18,6 +16,6 @@ def make_material(name: str = "TLS", *, common_name: str = "localhost", use: Key
         key_use=use,
         ipsec_destination="",
         private_key=keys.private_der(key),
-        certificate=certificate(common_name, "Office CA", key, _AUTHORITY),
-        chain=(certificate("Office CA", "Office CA", _AUTHORITY, _AUTHORITY),),
+        certificate=certificate(common_name, key),
+        chain=(certificate("Office CA", authority()),),
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,8 @@ from devices.delivery.errors import (
     WrongFingerprint,
     WrongPassword,
 )
-from scep import keys
 from tests.devices.delivery import web_forms as fake
+from tests.devices.delivery.issued import certificate
 from tests.devices.delivery.materials import make_material
 from tests.devices.delivery.web_forms import Answer, Device, Request, WebForms, web_forms
 
@@ -290,15 +291,11 @@ class TestBadInput:
             connector(server, "epson").install(material)
 
     def test_a_key_that_the_device_does_not_take(self, server: WebForms, material: Material) -> None:
-        from dataclasses import replace
-
-        from tests.devices.delivery.test_material import certificate
-
         serve(server, "hp_ews")
         key = ec.generate_private_key(ec.SECP256R1())
         other = replace(
             material,
-            certificate=certificate("x", "x", key, keys.generate_rsa()),  # type: ignore[arg-type]
+            certificate=certificate("x", key),  # type: ignore[arg-type]
         )
         with pytest.raises(DeviceRefused, match="RSA"):
             connector(server, "hp_ews").install(other)
@@ -307,8 +304,6 @@ class TestBadInput:
     def test_a_file_that_is_too_long(
         self, server: WebForms, material: Material, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from dataclasses import replace
-
         short = replace(profiles.built_in()["brother"], most_bytes=1000)
         monkeypatch.setattr(profiles, "built_in", lambda: {"brother": short})
         device = serve(server, "brother")
