@@ -146,6 +146,8 @@ SPECTACULAR_SETTINGS = {
         "drf_spectacular.hooks.postprocess_schema_enums",
         "devices.api.schema.describe_alike",
     ],
+    # jobs and searches share it
+    "ENUM_NAME_OVERRIDES": {"JobStateEnum": "devices.models.choices.JobStateChoices"},
     "TAGS": [
         {"name": "auth", "description": "Tokens: for a password, and your own."},
         {"name": "overview", "description": "The fleet at a glance."},
@@ -153,6 +155,9 @@ SPECTACULAR_SETTINGS = {
             "name": "devices",
             "description": "Devices, their SCEP settings, status log, keys and certificates.",
         },
+        {"name": "connectors", "description": "How this server talks to devices, and what it is to be told."},
+        {"name": "device-searches", "description": "Searches of address ranges for devices."},
+        {"name": "found-devices", "description": "What searches found, proposed for adding."},
         {"name": "device-groups", "description": "Time zones and maintenance windows; spreading a group."},
         {"name": "scep-servers", "description": "Communication settings and allowances."},
         {"name": "settings-templates", "description": "Named sets of settings for many devices."},

@@ -20,6 +20,7 @@ EXAMPLES: dict[tuple[str, str], Any] = {
         "max_requests_per_minute": 60,
         "max_requests_at_once": 4,
     },
+    ("POST", f"{_ROOT}/device-searches/"): {"network": "127.0.0.0/30", "ipp_port": 631},
     ("PATCH", f"{_ROOT}/scep-servers/{{id}}/"): {"timeout": 20, "suspend_timers": True},
     ("POST", f"{_ROOT}/device-groups/"): {
         "name": "Head office",

@@ -8,6 +8,8 @@ from rest_framework.routers import SimpleRouter
 
 from devices.api import (
     deployments,
+    care,
+    discovery,
     forecast,
     jobs,
     overview,
@@ -30,6 +32,8 @@ router.register("imports", transfer.ImportViewSet, basename="import")
 router.register("deployments", deployments.DeploymentViewSet, basename="deployment")
 router.register("jobs", jobs.JobViewSet, basename="job")
 router.register("settings-templates", templates.SettingsTemplateViewSet, basename="settings-template")
+router.register("device-searches", discovery.DeviceSearchViewSet, basename="device-search")
+router.register("found-devices", discovery.FoundDeviceViewSet, basename="found-device")
 router.register("webhooks", webhooks.WebhookViewSet, basename="webhook")
 
 of_device = SimpleRouter()
@@ -52,6 +56,19 @@ urlpatterns = [
     path("docs/", SpectacularSwaggerView.as_view(url_name="api:schema"), name="docs"),
     path("", include(router.urls)),
     path("devices/<int:device_id>/scep-settings/", views.ScepSettingsView.as_view(), name="scep-settings"),
+    path("connectors/", care.ConnectorsView.as_view(), name="connectors"),
+    path(
+        "devices/<int:device_id>/restart-settings/",
+        care.RestartSettingsView.as_view(),
+        name="restart-settings",
+    ),
+    path("devices/<int:device_id>/identity/", care.IdentityView.as_view(), name="identity"),
+    path(
+        "devices/<int:device_id>/connector-test/",
+        care.ConnectorTestView.as_view(),
+        name="connector-test",
+    ),
+    path("devices/<int:device_id>/keys/<int:pk>/pkcs12/", care.Pkcs12View.as_view(), name="key-pkcs12"),
     path(
         "devices/<int:device_id>/keys/<int:pk>.pem",
         views.PemViewSet.as_view({"get": "retrieve"}),

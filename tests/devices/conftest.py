@@ -33,6 +33,12 @@ def api(administrator: User) -> APIClient:
 
 
 @pytest.fixture
+def operator_api(operator: User) -> APIClient:
+    """Signed in as somebody who cares for devices."""
+    return client_of(operator)
+
+
+@pytest.fixture
 def viewer_api(viewer: User) -> APIClient:
     """Signed in as somebody who may only look."""
     return client_of(viewer)

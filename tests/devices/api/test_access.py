@@ -37,7 +37,8 @@ def device_id() -> int:
 def readable(device_id: int) -> list[str]:
     """Every address that answers to GET."""
     own = [
-        f"devices/{device_id}/{name}/" for name in ("scep-settings", "issuance-requests", "restarts", "keys")
+        f"devices/{device_id}/{name}/"
+        for name in ("scep-settings", "issuance-requests", "restarts", "keys", "restart-settings")
     ]
     servers = [f"scep-servers/{ScepServer.objects.get().pk}/"]
     kept = [f"settings-templates/{SettingsTemplate.objects.get().pk}/"]
@@ -51,6 +52,9 @@ def readable(device_id: int) -> list[str]:
         *kept,
         "forecast/",
         "overview/",
+        "connectors/",
+        "device-searches/",
+        "found-devices/",
         f"devices/{device_id}/keys/{KeyAndCertificate.objects.get().pk}.pem",
         "auth/tokens/",
         "schema/",
@@ -82,6 +86,13 @@ def writable(device_id: int) -> list[tuple[str, str]]:
         ("patch", f"devices/{device_id}/scep-settings/"),
         ("post", f"devices/{device_id}/issuance-requests/"),
         ("post", f"devices/{device_id}/restarts/"),
+        ("put", f"devices/{device_id}/restart-settings/"),
+        ("patch", f"devices/{device_id}/restart-settings/"),
+        ("post", f"devices/{device_id}/identity/"),
+        ("post", f"devices/{device_id}/connector-test/"),
+        ("post", f"devices/{device_id}/keys/{KeyAndCertificate.objects.get().pk}/pkcs12/"),
+        ("post", "device-searches/"),
+        ("post", "found-devices/add/"),
         ("post", "scep-servers/"),
         ("patch", f"scep-servers/{server}/"),
         ("delete", f"scep-servers/{server}/"),
