@@ -146,8 +146,6 @@ SPECTACULAR_SETTINGS = {
         "drf_spectacular.hooks.postprocess_schema_enums",
         "devices.api.schema.describe_alike",
     ],
-    # jobs and searches share it
-    "ENUM_NAME_OVERRIDES": {"JobStateEnum": "devices.models.choices.JobStateChoices"},
     "TAGS": [
         {"name": "auth", "description": "Tokens: for a password, and your own."},
         {"name": "overview", "description": "The fleet at a glance."},

@@ -32,7 +32,7 @@ from devices.delivery.connectors.snmp import Access
 from devices.delivery.errors import DeliveryError
 from devices.errors import Conflict
 from devices.models import Device, DeviceGroup, DeviceSearch, FoundDevice
-from devices.models.choices import JobStateChoices
+from devices.models.choices import SearchStateChoices
 from devices.models.discovery import addresses_of
 
 logger = logging.getLogger(__name__)
@@ -102,12 +102,12 @@ def cancel(actor: Actor, search: DeviceSearch) -> DeviceSearch:
     locked = DeviceSearch.objects.select_for_update().get(pk=search.pk)
     if not locked.is_open:
         raise Conflict("search_ended", _("The search has ended already."))
-    _end(locked, JobStateChoices.CANCELED, timezone.now())
+    _end(locked, SearchStateChoices.CANCELED, timezone.now())
     audit.record(actor, "devicesearch.cancel", locked, {"asked": locked.position})
     return locked
 
 
-def _end(search: DeviceSearch, state: JobStateChoices, now: datetime) -> None:
+def _end(search: DeviceSearch, state: SearchStateChoices, now: datetime) -> None:
     search.state, search.completed_at = state, now
     search.next_action_at = search.lease = search.snmp_secrets_encrypted = None
     search.save()
@@ -156,7 +156,7 @@ def _record(
     moved = held.update(
         position=position,
         answered=answered,
-        state=JobStateChoices.RUNNING,
+        state=SearchStateChoices.RUNNING,
         started_at=search.started_at or now,
         next_action_at=now + LEASE,
     )
@@ -187,7 +187,7 @@ def _finish(search_id: int, lease: uuid.UUID, now: datetime) -> None:
     search = DeviceSearch.objects.select_for_update().filter(pk=search_id, lease=lease).first()
     if search is None:
         return
-    _end(search, JobStateChoices.FINISHED, now)
+    _end(search, SearchStateChoices.FINISHED, now)
     facts = {"asked": search.position, "found": search.answered}
     audit.record(audit.SYSTEM, "devicesearch.finished", search, facts, at=now)
 

@@ -11,6 +11,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('devices', '0014_deployments'),
+        ('devices', '0014_imports'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

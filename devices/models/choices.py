@@ -151,6 +151,15 @@ class RestartStateChoices(models.TextChoices):
     REFUSED = RestartState.REFUSED.value, _("Refused by the device")
 
 
+class SearchStateChoices(models.TextChoices):
+    """Where a search for devices stands."""
+
+    WAITING = "waiting", _("Waiting")
+    RUNNING = "running", _("Running")
+    FINISHED = "finished", _("Finished")
+    CANCELED = "canceled", _("Canceled")
+
+
 class WhenBusyChoices(models.TextChoices):
     """What becomes of a restart of a device that does not get idle in time."""
 

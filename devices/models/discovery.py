@@ -12,7 +12,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from devices.models.audit import AuditEvent
-from devices.models.choices import JobStateChoices
+from devices.models.choices import SearchStateChoices
 from devices.models.device import Device
 
 MOST_ADDRESSES = 4096
@@ -63,7 +63,7 @@ class DeviceSearch(models.Model):
     snmp_secrets_encrypted = models.BinaryField(null=True, editable=False)
     """Gone when the search has ended."""
     state = models.CharField(
-        _("State"), max_length=10, choices=JobStateChoices.choices, default=JobStateChoices.WAITING
+        _("State"), max_length=10, choices=SearchStateChoices.choices, default=SearchStateChoices.WAITING
     )
     actor = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"

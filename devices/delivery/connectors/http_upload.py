@@ -82,8 +82,9 @@ class HttpUploadConnector(Connector, SelfTesting):
         return profiles.built_in()[name]
 
     def endpoints(self) -> Sequence[Endpoint]:
-        """The web pages' own port first."""
-        ports = dict.fromkeys((self.setting("port"), *self.target.tls_ports))
+        """The TLS ports in the device's data, or the web pages' own where that is none of them."""
+        port = self.setting("port")
+        ports = self.target.tls_ports if port in self.target.tls_ports else (port,)
         return [Endpoint(self.target.host, port) for port in ports]
 
     def present(self) -> Presented:

@@ -11,9 +11,9 @@ from devices import secrets
 from devices.models import (
     Deployment,
     Device,
+    DeviceSearch,
     ImportPart,
     ImportRow,
-    DeviceSearch,
     IssuanceRequest,
     Job,
     KeyAndCertificate,

@@ -36,6 +36,7 @@ from tests.devices.delivery import web_forms as fake
 from tests.devices.delivery.issued import certificate
 from tests.devices.delivery.materials import make_material
 from tests.devices.delivery.web_forms import Answer, Device, Request, WebForms, web_forms
+from tests.peers.pappl import printer
 
 VENDORS = ("hp_ews", "hp_futuresmart", "brother", "epson")
 GENERIC = {
@@ -176,6 +177,32 @@ class TestProfiles:
         for name in VENDORS:
             assert "not tried on hardware" in str(labels[name])
         assert "not tried" not in str(labels["generic"])
+
+
+class TestRealServer:
+    """A description of PAPPL's web page, walked on a real PAPPL printer application."""
+
+    def test_what_is_described_is_uploaded_and_served(self, material: Material, tmp_path: Path) -> None:
+        with printer(tmp_path) as pappl:
+            plain = {
+                "profile": "generic",
+                "port": pappl.port,
+                "username": "admin",
+                "tls_fingerprint": pappl.served,
+                "login": "http",
+                "form_path": "/tls-install-crt",
+                "format": "pem",
+                "certificate_field": "certificate",
+                "key_field": "privatekey",
+                "success_pattern": "installed",
+            }
+            device = HttpUploadConnector(Target("127.0.0.1", plain, {"password": pappl.password}))
+            findings = device.self_test()
+            assert [each.message for each in findings if not each.is_good] == []
+            assert "session, certificate, privatekey" in findings[-1].message
+            before = pappl.served
+            device.install(material)
+            assert before != pappl.served == material.fingerprint_sha256
 
 
 class TestSelfTest:
