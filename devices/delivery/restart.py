@@ -82,6 +82,7 @@ def save_settings(actor: Actor, device: Device, *, snmp: Any = None, **fields: A
         raise ValidationError({**error.message_dict, **problems}) from None
     if problems:
         raise ValidationError(problems)
+    settings.check_ways()
     changes: dict[str, Any] = dict(
         audit.difference(before, {name: getattr(settings, name) for name in names})
     )

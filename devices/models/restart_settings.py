@@ -66,8 +66,8 @@ class RestartSettings(models.Model):
     def __str__(self) -> str:
         return f"restarts of device {self.device_id}"
 
-    def clean(self) -> None:
-        """Refuse a restart over SNMP without SNMP."""
+    def check_ways(self) -> None:
+        """Raise ValidationError for a restart over SNMP without SNMP."""
         if self.restart_over_snmp and not self.has_snmp:
             raise ValidationError({"restart_over_snmp": _("Enter first how the device is asked over SNMP.")})
 

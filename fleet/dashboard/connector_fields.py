@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from django import forms
@@ -35,6 +35,14 @@ def fields(device: Device | None) -> Iterator[tuple[str, forms.Field]]:
             # the page shows the settings of the connector that is chosen
             field.widget.attrs["data-of-connector"] = name
             yield field_name(name, setting.name), field
+
+
+def of_schema(
+    prefix: str, schema: Iterable[Setting], stored: Mapping[str, Any], secrets: Collection[str]
+) -> Iterator[tuple[str, forms.Field]]:
+    """Name and field of every setting of a schema that belongs to no connector."""
+    for setting in schema:
+        yield field_name(prefix, setting.name), _field(setting, stored, is_stored=setting.name in secrets)
 
 
 def _field(setting: Setting, stored: Mapping[str, Any], *, is_stored: bool) -> forms.Field:

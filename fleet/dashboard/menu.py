@@ -33,6 +33,7 @@ class Section:
 MENU: tuple[Entry | Section, ...] = (
     Entry(_("Start"), "start"),
     Entry(_("Devices"), "device-list"),
+    Entry(_("Find devices"), "found-list"),
     Entry(_("Load"), "load"),
     Entry(_("Jobs"), "job-list"),
     Section(

@@ -9,7 +9,9 @@ from django.views.i18n import set_language
 
 from fleet.dashboard.views import (
     audit,
+    care,
     devices,
+    discovery,
     enrollment,
     jobs,
     load,
@@ -42,6 +44,17 @@ urlpatterns = [
     path("devices/export/<str:name>", transfer.export_file, name="export-file"),
     path("devices/add/", devices.device_add, name="device-add"),
     path("devices/<int:device_id>/", devices.device_detail, name="device-detail"),
+    path("devices/<int:device_id>/connection/", care.connection, name="device-connection"),
+    path("devices/<int:device_id>/connection/test/", care.connector_test_page, name="device-connector-test"),
+    path("devices/<int:device_id>/connection/identify/", care.identify_page, name="device-identify"),
+    path(
+        "devices/<int:device_id>/connection/restarts/", care.restart_settings, name="device-restart-settings"
+    ),
+    path("devices/<int:device_id>/keys/<int:key_id>/fetch/", care.key_fetch, name="key-fetch"),
+    path("found-devices/", discovery.found_list, name="found-list"),
+    path("found-devices/add/", discovery.found_add, name="found-add"),
+    path("found-devices/search/", discovery.search_add, name="search-add"),
+    path("found-devices/search/<int:search_id>/cancel/", discovery.search_cancel, name="search-cancel"),
     path("devices/<int:device_id>/state/", devices.device_state, name="device-state"),
     path("devices/<int:device_id>/edit/", devices.device_edit, name="device-edit"),
     path("devices/<int:device_id>/delete/", devices.device_delete, name="device-delete"),

@@ -42,15 +42,6 @@ class SnmpDevice(Connector):
     schema = (
         *snmp.ACCESS_SCHEMA,
         Setting(
-            name="restart",
-            label=gettext_lazy("Restart the device over SNMP"),
-            kind=Kind.FLAG,
-            help_text=gettext_lazy(
-                "Where the connector itself cannot: by prtGeneralReset of RFC 3805. The user or community must be "
-                "permitted to write."
-            ),
-        ),
-        Setting(
             name="ipp_port",
             label=gettext_lazy("Ask over IPP whether the device is idle, at port"),
             kind=Kind.NUMBER,

@@ -143,10 +143,20 @@ def delete_page(
 
 
 def shown_once(
-    request: HttpRequest, title: str, *, label: str, secret: str, note: str, back: str
+    request: HttpRequest,
+    title: str,
+    *,
+    label: str,
+    secret: str,
+    note: str,
+    back: str,
+    file: tuple[str, str] | None = None,
 ) -> HttpResponse:
-    """Show a secret that was just drawn; nobody keeps the page, and nothing shows it again."""
-    context = {"title": title, "label": label, "secret": secret, "note": note, "back": back}
+    """Show a secret that was just drawn; nobody keeps the page, and nothing shows it again.
+
+    `file` is the name and the address (a data: URL) of a file that is saved from this page.
+    """
+    context = {"title": title, "label": label, "secret": secret, "note": note, "back": back, "file": file}
     response = render(request, "dashboard/shown_once.html", context)
     add_never_cache_headers(response)
     return response

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_safe
 
 from devices import inventory
 from devices.access import Permission
-from devices.delivery import restart
+from devices.delivery import download, restart
 from devices.filters import DEVICE_ORDERINGS, device_queryset
 from devices.models import Device, IssuanceRequest, KeyAndCertificate, Restart
 from fleet.dashboard.filters import DeviceListFilter
@@ -76,6 +76,7 @@ def _device(request: HttpRequest, device_id: int, template: str) -> HttpResponse
         # the open one is the newest
         "restart_obstacle": restart.obstacle(device, next((r for r in restarts if not r.completed_at), None)),
         "device": device,
+        "is_by_hand": download.is_by_hand(device.connector),
         "settings": device.scep_settings,
         "lines": lines,
         "has_open_request": any(line.completed_at is None for line in lines),

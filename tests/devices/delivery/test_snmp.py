@@ -157,7 +157,7 @@ class TestSettings:
         [
             ({"version": "3"}, {"username", "auth_password", "privacy_password"}),
             ({"version": "2c"}, {"community"}),
-            ({"restart": True, "community": "x"}, {"username", "auth_password", "privacy_password"}),
+            ({"community": "x"}, {"username", "auth_password", "privacy_password"}),
             (
                 {"username": "x", "auth_password": "short", "privacy_password": "12345678"},
                 {"auth_password"},

@@ -12,6 +12,7 @@ from django.utils import timezone, translation
 
 from devices import imports, inventory, templates
 from devices.audit import SYSTEM
+from devices.delivery import discovery
 from devices.jobs import service as jobs
 from devices.models import Device, IssuanceRequest, KeyAndCertificate, summary
 from devices.models.choices import JobKindChoices
@@ -86,5 +87,6 @@ def fleet() -> dict[str, Any]:
         "job": job,
         "webhook": webhook,
         "template": template,
+        "search": discovery.start(SYSTEM, network="127.0.0.0/30"),
         "import": imports.receive(SYSTEM, BytesIO(b"name,host\nnew-1,10.1.2.3\n"), file_name="fleet.csv"),
     }

@@ -27,6 +27,13 @@ CHANGING = {
     "manual-requests",
     "job-cancel",
     "device-restart",
+    "device-connector-test",
+    "device-identify",
+    "device-restart-settings",
+    "key-fetch",
+    "found-add",
+    "search-add",
+    "search-cancel",
     "restart-devices",
     "import-add",
     "import-apply",
@@ -47,7 +54,17 @@ CHANGING = {
     "webhook-delete",
 }
 LOOKING = {
-    *("start", "overview", "device-list", "device-detail", "device-state", "server-list", "group-list"),
+    *(
+        "start",
+        "device-connection",
+        "found-list",
+        "overview",
+        "device-list",
+        "device-detail",
+        "device-state",
+        "server-list",
+        "group-list",
+    ),
     *("job-list", "job-detail", "job-state", "audit-trail", "template-list", "load"),
     *("import-detail", "import-state", "export"),
 }
@@ -103,6 +120,7 @@ def test_a_viewer_changes_nothing(name: str, fleet: dict[str, Any], viewer_clien
 
 
 OF_OPERATORS = {
+    *("device-connector-test", "device-identify", "device-restart-settings", "found-add"),
     *("device-add", "device-edit", "device-restart", "restart-devices", "group-add", "group-edit"),
     *("import-add", "import-apply"),
 }
