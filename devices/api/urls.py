@@ -7,8 +7,8 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.routers import SimpleRouter
 
 from devices.api import (
-    deployments,
     care,
+    deployments,
     discovery,
     forecast,
     jobs,

@@ -10,8 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('devices', '0014_deployments'),
-        ('devices', '0014_imports'),
+        ('devices', '0015_deployments'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
