@@ -1,8 +1,8 @@
 """HTTP connections whose answers have a deadline as a whole: a server that drips its headers holds nobody up.
 
-Sockets time out per read, so one byte at a time could last for ever (quirk 29). Here each read gets what is left. In
-SCEP's own sessions an answer with all that is around its body also has a size that it cannot exceed, and what SCEP has
-no use for is not even looked at: cookies, and where a redirect leads.
+Sockets time out per read, so one byte at a time could last for ever (quirk 29). Here each read gets what is left.
+In SCEP's own sessions an answer with all that is around its body also has a size that it cannot exceed, and what
+SCEP has no use for is not even looked at: cookies, and where a redirect leads.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from devices.models import Webhook, WebhookDelivery
 from devices.models.choices import DeliveryStateChoices
 from devices.secrets import SecretUnreadable
 from devices.webhooks import signing
-from scep.transport import answer_by, thread_session
+from scep.transport import answer_by, new_session
 
 logger = logging.getLogger(__name__)
 
@@ -162,14 +162,17 @@ def _send(webhook: Webhook, row: WebhookDelivery, now: datetime) -> _Outcome:
     signature = signing.headers(secret, f"msg_{row.message_id.hex}", int(now.timestamp()), body)
     answer_by(time.monotonic() + TIMEOUT_SECONDS)
     try:
-        with thread_session().post(
-            webhook.url,
-            data=body,
-            headers={"Content-Type": "application/json", **signature},
-            timeout=TIMEOUT_SECONDS,
-            allow_redirects=False,
-            stream=True,
-        ) as response:
+        with (
+            new_session() as session,
+            session.post(
+                webhook.url,
+                data=body,
+                headers={"Content-Type": "application/json", **signature},
+                timeout=TIMEOUT_SECONDS,
+                allow_redirects=False,
+                stream=True,
+            ) as response,
+        ):
             return _Outcome(response.status_code, _beginning(response))
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, UnicodeError) as error:
         return _Outcome(None, _reason(error))

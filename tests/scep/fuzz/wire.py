@@ -11,7 +11,7 @@ from scep.client import ScepClient
 from scep.conversation import Failed
 from scep.profile import ServerPolicy
 from scep.queries import GetCaCert
-from scep.transport import new_session
+from scep.transport import new_scep_session
 from tests.scep.fuzz.corpus import Corpus
 from tests.scep.fuzz.outcomes import came_to
 
@@ -42,7 +42,7 @@ class Wire:
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
         self._url = f"http://127.0.0.1:{listener.getsockname()[1]}/scep"
-        self._session = new_session()
+        self._session = new_scep_session()
         self._answer = b""
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
