@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from django.test import Client
 from devices.access import ADMINISTRATOR, OPERATOR, VIEWER
 from devices.audit import Actor
 from devices.models import AuditEvent
+from tests.peers.mfps import Mfps, virtual_mfps
 
 PASSWORD = "correct horse battery staple"
 
@@ -96,3 +98,10 @@ def operator_client(operator: User) -> Client:
     client = Client()
     client.force_login(operator)
     return client
+
+
+@pytest.fixture(scope="session")
+def mfps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mfps]:
+    """Virtual MFPs, each for one test."""
+    with virtual_mfps(tmp_path_factory.mktemp("mfps"), devices=600) as running:
+        yield running

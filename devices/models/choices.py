@@ -232,7 +232,7 @@ class DeploymentStateChoices(models.TextChoices):
     NOT_VERIFIABLE = DeploymentState.NOT_VERIFIABLE.value, _("Delivered, not verifiable")
     ROLLING_BACK = DeploymentState.ROLLING_BACK.value, _("Bringing the old key back...")
     ROLLED_BACK = DeploymentState.ROLLED_BACK.value, _("Old key brought back")
-    FAILED = DeploymentState.FAILED.value, _("Not delivered")
+    FAILED = DeploymentState.FAILED.value, _("Delivery failed")
 
 
 class DriftChoices(models.TextChoices):

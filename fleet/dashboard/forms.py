@@ -6,6 +6,7 @@ A form's model instance is a copy that is never saved: services get the cleaned 
 from __future__ import annotations
 
 import copy
+import re
 import zoneinfo
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -20,6 +21,8 @@ from devices.enrollment.requests import SETTINGS_FIELDS
 from devices.errors import Conflict
 from devices.inventory import COMMUNICATION_FIELDS, DEVICE_FIELDS, GROUP_FIELDS, SERVER_FIELDS
 from devices.models import PARAMETER_FIELDS, Device, DeviceGroup, IssuanceRequest, ScepServer, ScepSettings
+from devices.models.device import default_tls_ports
+from devices.models.validators import validate_tls_ports
 from fleet.dashboard import connector_fields
 
 if TYPE_CHECKING:
@@ -99,6 +102,11 @@ class DeviceForm(ServiceForm):
         widget=forms.Textarea(attrs={"rows": 3}),
         help_text=_("One name per line."),
     )
+    tls_ports = forms.CharField(
+        label=_("TLS ports"),
+        help_text=_("Where the certificate that the device serves is looked at, for example 443, 631."),
+        max_length=100,
+    )
 
     sections: tuple[Section, ...] = (
         (_("Device"), ("name", "host", "serial_number", "vendor", "model", "firmware", "location", "group")),
@@ -107,7 +115,7 @@ class DeviceForm(ServiceForm):
             _("Functions of the device"),
             ("tls_enabled", "ieee_802_1x_enabled", "ipsec_enabled", "ipsec_destinations"),
         ),
-        (_("Connection to the device"), ("connector",)),
+        (_("Connection to the device"), ("tls_ports", "connector")),
     )
 
     class Meta:
@@ -117,6 +125,8 @@ class DeviceForm(ServiceForm):
     def __init__(self, data: Any = None, *, instance: Device | None = None) -> None:
         super().__init__(data, instance=instance)
         self.device = instance
+        ports = instance.tls_ports if instance else default_tls_ports()
+        self.initial["tls_ports"] = ", ".join(map(str, ports))
         if instance is not None:
             self.initial["ipsec_destinations"] = "\n".join(instance.ipsec_destinations)
         self.fields["connector"].widget.attrs["data-chooses-connector"] = ""
@@ -141,6 +151,13 @@ class DeviceForm(ServiceForm):
         """What was entered for other connectors stays behind."""
         values = {k: value for k, value in super().values().items() if k not in self.connector_fields}
         return values | {"connector_settings": self.settings}
+
+    def clean_tls_ports(self) -> list[int]:
+        """The numbers as a list. Raises ValidationError."""
+        words = re.split(r"[\s,;]+", self.cleaned_data["tls_ports"].strip())
+        ports = [int(word) if re.fullmatch(r"[0-9]{1,5}", word) else 0 for word in words]
+        validate_tls_ports(ports)
+        return ports
 
     def clean_ipsec_destinations(self) -> list[str]:
         """The lines as a list."""

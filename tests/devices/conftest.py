@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
@@ -12,7 +10,6 @@ from rest_framework.test import APIClient
 from devices import tokens
 from devices.audit import Actor
 from devices.models import ApiToken, AuditEvent
-from tests.peers.mfps import Mfps, virtual_mfps
 
 
 def client_of(user: User, *scopes: str) -> APIClient:
@@ -42,10 +39,3 @@ def operator_api(operator: User) -> APIClient:
 def viewer_api(viewer: User) -> APIClient:
     """Signed in as somebody who may only look."""
     return client_of(viewer)
-
-
-@pytest.fixture(scope="session")
-def mfps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mfps]:
-    """Virtual MFPs, each for one test."""
-    with virtual_mfps(tmp_path_factory.mktemp("mfps"), devices=600) as running:
-        yield running

@@ -16,9 +16,10 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from devices.enrollment.requests import SETTINGS_FIELDS
-from devices.models import AuditEvent, Restart, ScepSettings, SettingsTemplate
+from devices.models import AuditEvent, Deployment, Restart, ScepSettings, SettingsTemplate
 from devices.models.choices import (
     DeliveryStateChoices,
+    DeploymentStateChoices,
     JobItemStateChoices,
     JobStateChoices,
     RestartStateChoices,
@@ -53,6 +54,24 @@ RESTART_COLORS = {
     RestartStateChoices.FAILED: "red",
     RestartStateChoices.REFUSED: "red",
 }
+
+DEPLOYMENT_COLORS = {
+    DeploymentStateChoices.ISSUED: "blue",
+    DeploymentStateChoices.DELIVERED: "yellow",
+    DeploymentStateChoices.ACTIVE: "yellow",
+    DeploymentStateChoices.VERIFIED: "green",
+    DeploymentStateChoices.NOT_VERIFIABLE: "green",
+    DeploymentStateChoices.ROLLING_BACK: "orange",
+    DeploymentStateChoices.ROLLED_BACK: "red",
+    DeploymentStateChoices.FAILED: "red",
+}
+MOVING_DEPLOYMENTS = frozenset(
+    {
+        DeploymentStateChoices.DELIVERED,
+        DeploymentStateChoices.ACTIVE,
+        DeploymentStateChoices.ROLLING_BACK,
+    }
+)
 
 JOB_ITEM_COLORS = {
     JobItemStateChoices.WAITING: "blue",
@@ -172,6 +191,19 @@ def import_badge(state: str) -> SafeString:
     """Where an import stands."""
     label, color = IMPORT_STATES[state]
     return badge(label, color, moving=color == "yellow")
+
+
+def deployment_state_badge(state: str) -> SafeString:
+    """Where deliveries stand."""
+    choice = DeploymentStateChoices(state)
+    return badge(choice.label, DEPLOYMENT_COLORS[choice])
+
+
+@register.filter
+def deployment_badge(delivery: Deployment) -> SafeString:
+    """Where a delivery stands."""
+    choice = DeploymentStateChoices(delivery.state)
+    return badge(choice.label, DEPLOYMENT_COLORS[choice], moving=choice in MOVING_DEPLOYMENTS)
 
 
 @register.filter

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 
+from django.contrib import messages
+from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext as _
@@ -13,9 +16,10 @@ from django.views.decorators.http import require_safe
 
 from devices import inventory
 from devices.access import Permission
-from devices.delivery import download, restart
+from devices.delivery import deploy, download, restart, tls
+from devices.errors import Conflict, sentences
 from devices.filters import DEVICE_ORDERINGS, device_queryset
-from devices.models import Device, IssuanceRequest, KeyAndCertificate, Restart
+from devices.models import Deployment, Device, IssuanceRequest, KeyAndCertificate, Restart
 from fleet.dashboard.filters import DeviceListFilter
 from fleet.dashboard.forms import DeviceForm
 from fleet.dashboard.selection import filter_query
@@ -80,10 +84,32 @@ def _device(request: HttpRequest, device_id: int, template: str) -> HttpResponse
         "settings": device.scep_settings,
         "lines": lines,
         "has_open_request": any(line.completed_at is None for line in lines),
-        "keys": KeyAndCertificate.objects.filter(device=device),
+        "keys": held_keys(device),
+        "pins": deploy.pins(device),
+        "confirmed_fingerprint": tls.readable(tls.normalized(deploy.confirmed(device))),
     }
     with device_time(device):
         return render(request, template, context)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldKey:
+    """One key of the device's key store, with its delivery."""
+
+    key: KeyAndCertificate
+    delivery: Deployment | None
+    obstacle: Conflict | None
+    """Why it cannot be delivered now."""
+
+
+def held_keys(device: Device) -> list[HeldKey]:
+    """The key store, in one query."""
+    found = []
+    for key in KeyAndCertificate.objects.filter(device=device).select_related("deployment"):
+        key.device = device
+        row = getattr(key, "deployment", None)
+        found.append(HeldKey(key, row, deploy.obstacle(key, row)))
+    return found
 
 
 @require_safe
@@ -155,6 +181,54 @@ def device_restart(request: HttpRequest, device_id: int) -> HttpResponse:
         done=_("The device restarts soon. Its progress is under Restarts."),
         then=_page_of_device(device),
     )
+
+
+@changes(Permission.DEPLOY_DEVICE)
+def key_deliver(request: HttpRequest, device_id: int, key_id: int) -> HttpResponse:
+    """Deliver a key, for the first time or again: sent from the page of the device, or asked."""
+    key = get_object_or_404(KeyAndCertificate.objects.select_related("device"), pk=key_id, device=device_id)
+    return confirm_page(
+        request,
+        partial(deploy.request_delivery, actor_of(request), key),
+        title=_("Deliver %(key)s to %(name)s") % {"key": key, "name": key.device},
+        question=_("The key is sent to the device now, also outside the maintenance window."),
+        submit=_("Deliver"),
+        back=_page_of_device(key.device),
+        done=_("The key is delivered soon. Its progress is under Keys and certificates."),
+        then=_page_of_device(key.device),
+    )
+
+
+@changes(Permission.CHANGE_DEVICE)
+def device_fingerprint(request: HttpRequest, device_id: int) -> HttpResponse:
+    """What the device shows of itself, for somebody to compare and confirm; it gets nothing that is secret."""
+    device = get_object_or_404(Device, pk=device_id)
+    actor, problem, seen = actor_of(request), "", None
+    try:
+        if request.method == "POST":
+            deploy.confirm(actor, device, request.POST.get("fingerprint", ""))
+            messages.success(
+                request, _("The fingerprint was confirmed. Deliveries that waited for it go on.")
+            )
+            return redirect(_page_of_device(device))
+        seen = deploy.presented(actor, device)
+    except Conflict as conflict:
+        problem = str(conflict)
+    except ValidationError as error:
+        problem = sentences(error)
+    confirmed = deploy.confirmed(device)
+    context = {
+        "device": device,
+        "back": _page_of_device(device),
+        "problem": problem,
+        "seen": seen,
+        "seen_readable": tls.readable(tls.normalized(seen.fingerprint)) if seen else "",
+        "confirmed": tls.readable(tls.normalized(confirmed)),
+        "is_confirmed": seen is not None and deploy.is_same(confirmed, seen.fingerprint),
+        "is_installed": seen is not None and seen.fingerprint in device.installed_fingerprints,
+    }
+    status = 409 if problem and request.method == "POST" else 200
+    return render(request, "dashboard/fingerprint.html", context, status=status)
 
 
 def _page_of_device(device: Device) -> str:

@@ -10,8 +10,9 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from devices.filters import NO_STATUS
-from devices.models.choices import StatusChoices
+from devices.models.choices import DeploymentStateChoices, StatusChoices
 from devices.statistics import Overview, fleet_overview
+from fleet.dashboard.templatetags.fleetseal import deployment_state_badge
 
 
 @require_safe
@@ -29,7 +30,13 @@ def overview(request: HttpRequest) -> HttpResponse:
 def _render(request: HttpRequest, template: str) -> HttpResponse:
     now = timezone.now()
     fleet = fleet_overview(now)
-    context = {"fleet": fleet, "now": now, "cards": _cards(fleet), "chart": _chart(fleet)}
+    context = {
+        "fleet": fleet,
+        "now": now,
+        "cards": _cards(fleet),
+        "deliveries": _deliveries(fleet),
+        "chart": _chart(fleet),
+    }
     return render(request, template, context)
 
 
@@ -41,6 +48,25 @@ def _cards(fleet: Overview) -> list[dict[str, Any]]:
     if fleet.by_status[""]:
         cards.append({"status": NO_STATUS, "label": None, "count": fleet.by_status[""]})
     return cards
+
+
+ALWAYS_SHOWN = (
+    DeploymentStateChoices.ISSUED,
+    DeploymentStateChoices.DELIVERED,
+    DeploymentStateChoices.VERIFIED,
+    DeploymentStateChoices.FAILED,
+)
+
+
+def _deliveries(fleet: Overview) -> list[dict[str, Any]]:
+    """How many keys are how far; nothing at all in a fleet without deliveries."""
+    if not sum(fleet.deliveries.values()):
+        return []
+    return [
+        {"state": choice.value, "count": fleet.deliveries[choice], "badge": deployment_state_badge(choice)}
+        for choice in DeploymentStateChoices
+        if choice in ALWAYS_SHOWN or fleet.deliveries[choice]
+    ]
 
 
 def _chart(fleet: Overview) -> dict[str, list[Any]]:

@@ -34,6 +34,8 @@ CHANGING = {
     "found-add",
     "search-add",
     "search-cancel",
+    "device-fingerprint",
+    "key-deliver",
     "restart-devices",
     "import-add",
     "import-apply",
@@ -122,7 +124,7 @@ def test_a_viewer_changes_nothing(name: str, fleet: dict[str, Any], viewer_clien
 OF_OPERATORS = {
     *("device-connector-test", "device-identify", "device-restart-settings", "found-add"),
     *("device-add", "device-edit", "device-restart", "restart-devices", "group-add", "group-edit"),
-    *("import-add", "import-apply"),
+    *("import-add", "import-apply", "key-deliver", "device-fingerprint"),
 }
 
 
