@@ -208,9 +208,14 @@ def algorithm_with_null(oid: OID) -> bytes:
     return encode_der(AlgorithmIdentifier(algorithm=oid, parameters=Null()))
 
 
+def octet_string(octets: bytes) -> bytes:
+    """DER of an OCTET STRING."""
+    return ber.wrap(0x04, octets)
+
+
 def attribute(oid: OID, value: object) -> bytes:
     """DER of an attribute with one value; bytes become an OCTET STRING."""
-    return attribute_of(oid, encode_der(value))
+    return attribute_of(oid, octet_string(value) if isinstance(value, bytes) else encode_der(value))
 
 
 def attribute_of(oid: OID, value: bytes) -> bytes:
@@ -234,16 +239,22 @@ def set_of(members: list[bytes]) -> bytes:
 
 
 def text(der: bytes) -> str | None:
-    """The characters of a string value of any kind in use (quirk 16), or None for another type.
+    """The characters of a DER string value of any kind in use (quirk 16), or None for another type.
 
     PrintableString by RFC 8894; UTF8String, IA5String, TeletexString, VisibleString and BMPString are met.
     """
-    if der[:1] == b"\x1e":
-        return bytes(decode_der(TLV, der).data).decode("utf-16-be", errors="replace")
-    if der[:1] not in (b"\x13", b"\x0c", b"\x16", b"\x14", b"\x1a"):
-        return None
-    body = bytes(decode_der(TLV, der).data)
-    return body.decode("utf-8" if der[:1] == b"\x0c" else "latin-1", errors="replace")
+    encoding = _ENCODINGS.get(der[:1])
+    return encoding and ber.contents(der).decode(encoding, errors="replace")
+
+
+_ENCODINGS = {
+    b"\x13": "latin-1",
+    b"\x0c": "utf-8",
+    b"\x16": "latin-1",
+    b"\x14": "latin-1",
+    b"\x1a": "latin-1",
+    b"\x1e": "utf-16-be",
+}
 
 
 def printable(characters: str) -> PrintableString:

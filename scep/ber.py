@@ -10,7 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-__all__ = ["MAX_DEPTH", "MAX_SIZE", "BerError", "children", "read", "to_der", "to_indefinite", "wrap"]
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_SIZE",
+    "BerError",
+    "children",
+    "contents",
+    "read",
+    "to_der",
+    "to_indefinite",
+    "wrap",
+]
 
 T = TypeVar("T")
 
@@ -72,6 +82,14 @@ def children(der: bytes) -> Iterator[bytes]:
             raise BerError("indefinite length in DER")
         yield der[at : body + length]
         at = body + length
+
+
+def contents(der: bytes) -> bytes:
+    """The contents of the one DER value `der`. Raises BerError."""
+    _tag, at, length = _head(der, 0, len(der))
+    if length is None:
+        raise BerError("indefinite length in DER")
+    return der[at : at + length]
 
 
 def wrap(tag: int, body: bytes) -> bytes:

@@ -72,7 +72,7 @@ def subject_key_identifier(certificate: x509.Certificate) -> bytes | None:
     return None if extension is None else extension.digest
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=32)
 def issuer_and_serial(certificate: x509.Certificate) -> bytes:
     """DER of how CMS names a certificate; the issuer's bytes as they stand there."""
     issuer = asn1.issuer_of(certificate.public_bytes(Encoding.DER))

@@ -116,9 +116,9 @@ class Signed:
         if self._signer.signed_attributes is None:
             return  # only an answer to GetNextCACert can do without: no pkiMessage is complete then
         content_type = self.attributes.get(asn1.CONTENT_TYPE)
-        if content_type is not None and content_type != asn1.encode(self._content_type):
+        if content_type is not None and content_type != asn1.identifier(self._content_type):
             raise MessageCheckFailed("The signed contentType is not the type of the content.")
-        if self.attributes.get(asn1.MESSAGE_DIGEST) != asn1.encode(_digest(self.content, digest)):
+        if self.attributes.get(asn1.MESSAGE_DIGEST) != asn1.octet_string(_digest(self.content, digest)):
             raise MessageCheckFailed(
                 "The content of the message does not have the digest that was signed: it was altered on its way."
             )
@@ -172,7 +172,7 @@ def sign(
         digest_algorithm,
         b"\xa0" + to_be_signed[1:],  # the same SET, as [0] IMPLICIT
         _signature_identifier(key, algorithm),
-        asn1.encode(keys.sign(key, to_be_signed, algorithm)),
+        asn1.octet_string(keys.sign(key, to_be_signed, algorithm)),
     )
     certificates = (certificate,) if certificates is None else certificates
     return _signed_data(content, certificates, digests=[digest_algorithm], signers=[signer])
@@ -287,7 +287,7 @@ def _signed_data(
     # not sorted, as DER would have it: micromdm's client takes the first for its own, and nothing here is signed
     encoded = [certificate.public_bytes(Encoding.DER) for certificate in certificates]
     encoded_crls = [crl.public_bytes(Encoding.DER) for crl in crls]
-    octets = b"" if content is None else ber.wrap(0xA0, asn1.encode(content))
+    octets = b"" if content is None else ber.wrap(0xA0, asn1.octet_string(content))
     signed_data = asn1.sequence_of(
         _VERSION_1,
         asn1.set_of(digests),

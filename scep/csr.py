@@ -67,7 +67,7 @@ def certification_request(parameters: CertificateParameters, key: PrivateKey, su
     alternatives = alternative_name(parameters.common_name, *parameters.alternative_names)
     # not critical (RFC 5280 section 4.2.1.6)
     extension = asn1.sequence_of(
-        asn1.identifier(asn1.SUBJECT_ALT_NAME), asn1.encode(alternatives.public_bytes())
+        asn1.identifier(asn1.SUBJECT_ALT_NAME), asn1.octet_string(alternatives.public_bytes())
     )
     attributes = [asn1.attribute_of(asn1.EXTENSION_REQUEST, asn1.sequence_of(extension))]
     if password := parameters.challenge_password:

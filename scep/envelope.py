@@ -24,6 +24,8 @@ from scep.keys import PrivateKey
 
 __all__ = ["envelop", "open_envelope"]
 
+_VERSION_0 = asn1.encode(0)
+
 
 def envelop(
     content: bytes, *, recipient: x509.Certificate, cipher: ContentCipher, password: str = ""
@@ -38,7 +40,7 @@ def envelop(
     encryptor = Cipher(cipher.block_cipher(content_key), modes.CBC(iv)).encryptor()
     ciphertext = encryptor.update(padder.update(content) + padder.finalize()) + encryptor.finalize()
     version, recipient_info = _recipient_info(content_key, recipient, cipher, password)
-    algorithm = asn1.sequence_of(asn1.identifier(cipher.oid), asn1.encode(iv))
+    algorithm = asn1.sequence_of(asn1.identifier(cipher.oid), asn1.octet_string(iv))
     encrypted = asn1.sequence_of(asn1.identifier(asn1.DATA), algorithm, ber.wrap(0x80, ciphertext))
     enveloped = asn1.sequence_of(asn1.encode(version), asn1.set_of([recipient_info]), encrypted)
     return asn1.content_info(asn1.ENVELOPED_DATA, enveloped)
@@ -65,7 +67,7 @@ def _recipient_info(
         ) from error
     algorithm = asn1.algorithm_with_null(asn1.RSA_ENCRYPTION)
     named = issuer_and_serial(recipient)
-    return 0, asn1.sequence_of(asn1.encode(0), named, algorithm, asn1.encode(encrypted_key))
+    return 0, asn1.sequence_of(_VERSION_0, named, algorithm, asn1.octet_string(encrypted_key))
 
 
 def open_envelope(

@@ -97,6 +97,32 @@ def test_quirk_29_bombs_are_refused_at_once() -> None:
     assert time.process_time() - began < 2
 
 
+def test_what_is_der_is_read_as_it_is_and_ber_is_not() -> None:
+    number = asn1.encode(5)
+    seen: list[bytes] = []
+
+    def reader(der: bytes) -> int:
+        seen.append(der)
+        return asn1.decode(int, der)
+
+    assert ber.read(number, reader) == 5
+    assert ber.read(number + b"\r\n", reader) == 5
+    assert ber.read(h("028101 05"), reader) == 5
+    assert seen == [number, number + b"\r\n", number, h("028101 05"), number]
+    with pytest.raises(ValueError, match="parsing asn1"):
+        ber.read(h("3000"), reader)
+    with pytest.raises(BerError, match="limit"):
+        ber.read(b"\x02" * (MAX_SIZE + 1), reader)
+
+
+def test_contents() -> None:
+    assert ber.contents(h("0403 616263")) == b"abc"
+    assert ber.contents(h("3003 020105")) == h("020105")
+    for broken in ("", "04", "0403 6162", "2480 0401610000"):
+        with pytest.raises(BerError):
+            ber.contents(h(broken))
+
+
 def values(depth: int = 3) -> st.SearchStrategy[bytes]:
     """Any DER of primitives and constructed values."""
     primitive = st.builds(wrap, st.sampled_from([0x02, 0x04, 0x05, 0x0C, 0x13]), st.binary(max_size=200))

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -111,6 +112,21 @@ def rebuilt(der: bytes, old: bytes, new: bytes) -> bytes:
             parts[index] = rebuilt(parts[index], old, new)
             break
     return ber.wrap(der[0], b"".join(parts))
+
+
+def test_quirk_11_one_attribute_in_pieces_inside_of_der() -> None:
+    pieces = ber.wrap(0x24, ber.wrap(0x04, NONCE[:9]) + ber.wrap(0x04, NONCE[9:]))
+    whole = asn1.attribute(asn1.RECIPIENT_NONCE, NONCE)
+    data = cert_rep(PkiStatus.PENDING)
+    changed = rebuilt(data, whole, asn1.attribute_of(asn1.RECIPIENT_NONCE, pieces))
+    assert len(changed) == len(data) + 4
+    assert read(changed) == Reply(PkiStatus.PENDING)
+
+
+def test_quirk_11_one_certificate_in_ber_inside_of_der() -> None:
+    der = ISSUED.public_bytes(Encoding.DER)
+    changed = rebuilt(cms.degenerate([AUTHORITY.certificate, ISSUED]), der, ber.to_indefinite(der))
+    assert cms.certificates_in(changed) == (AUTHORITY.certificate, ISSUED)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\0"], ids=["absent", "empty", "one NUL"])
