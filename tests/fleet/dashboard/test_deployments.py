@@ -133,7 +133,7 @@ class TestDevicePage:
 class TestFleet:
     def test_the_start_page_counts_and_leads_to_them(self, viewer_client: Client) -> None:
         make_device()
-        assert "Keys on their way" not in Document(viewer_client.get(reverse("start"))).text
+        assert "Deliveries to the devices" not in Document(viewer_client.get(reverse("start"))).text
         for state in ("failed", "failed", "verified", "rolled_back"):
             make_deployment(make_key(make_device(**VIRTUAL), key_use="tls"), state=state)
         page = Document(viewer_client.get(reverse("start")))
