@@ -69,6 +69,11 @@ class Deployment:
         }
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes another process a part of this installation."""
+        return dict(self._env)
+
     def manage(self, *arguments: str) -> None:
         """Run one management command to its end."""
         command = [sys.executable, "manage.py", *arguments]

@@ -68,9 +68,10 @@ def issue(
     key_use: str = KeyUseChoices.TLS,
     delete_old_key: bool = True,
     restart_wanted: bool = False,
+    key: rsa.RSAPrivateKey | None = None,
 ) -> KeyAndCertificate:
-    """What devices/enrollment/ending.py does when a certificate came."""
-    key, now = keys.generate_rsa(), now or datetime.now(UTC)
+    """What devices/enrollment/ending.py does when a certificate came, for `key` or a new one."""
+    key, now = key or keys.generate_rsa(), now or datetime.now(UTC)
     request = IssuanceRequest(
         device=device,
         key_name=name,
