@@ -14,7 +14,8 @@ from typing import TypeVar
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from devices.rules import restart  # noqa: E402
+from devices.rules import deployment, restart  # noqa: E402
+from devices.rules.deployment import CLOSED_DEPLOYMENT_STATES, DeploymentState  # noqa: E402
 from devices.rules.lifecycle import CLOSED_STATES, STATUS, TRANSITIONS, State  # noqa: E402
 from devices.rules.restart import CLOSED_RESTART_STATES, RestartState  # noqa: E402
 
@@ -71,7 +72,31 @@ def of_restart() -> list[str]:
     return lines + [f"| `{state.value}` | {RESTART_MEANING[state]} |" for state in RestartState]
 
 
-DIAGRAMS = {"lifecycle": request, "restart": of_restart}
+DEPLOYMENT_MEANING = {
+    DeploymentState.ISSUED: "the device has not said that it took the key; it may have got it all the same",
+    DeploymentState.DELIVERED: "the device said that it took it; it is told to use it, and restarts if wanted",
+    DeploymentState.ACTIVE: "the device was told to use it; whether it serves the certificate is looked at",
+    DeploymentState.VERIFIED: "a TLS handshake showed the certificate",
+    DeploymentState.NOT_VERIFIABLE: "delivered for a use that no handshake shows, such as IEEE 802.1X",
+    DeploymentState.ROLLING_BACK: "the certificate is not served: the former key is brought back",
+    DeploymentState.ROLLED_BACK: "the device serves the former certificate again",
+    DeploymentState.FAILED: "given up; the explanation says what to look at",
+}
+
+
+def of_deployment() -> list[str]:
+    """The lifecycle of a delivery. What leads back to its beginning is in the text."""
+    forward = {
+        (before, event): after
+        for (before, event), after in deployment.TRANSITIONS.items()
+        if event is not deployment.DeploymentEvent.AGAIN
+    }
+    lines = arrows(forward, DeploymentState.ISSUED, CLOSED_DEPLOYMENT_STATES)
+    lines += ["", "| state | what it means |", "|---|---|"]
+    return lines + [f"| `{state.value}` | {DEPLOYMENT_MEANING[state]} |" for state in DeploymentState]
+
+
+DIAGRAMS = {"lifecycle": request, "restart": of_restart, "deployment": of_deployment}
 
 
 def with_diagram(text: str) -> str:
