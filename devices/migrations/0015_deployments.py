@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
             name='Deployment',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('state', models.CharField(choices=[('issued', 'Issued'), ('delivered', 'Delivered'), ('active', 'Activated'), ('verified', 'Verified'), ('not_verifiable', 'Delivered, not verifiable'), ('rolling_back', 'Bringing the old key back...'), ('rolled_back', 'Old key brought back'), ('failed', 'Not delivered')], default='issued', max_length=14, verbose_name='State')),
+                ('state', models.CharField(choices=[('issued', 'Issued'), ('delivered', 'Delivered'), ('active', 'Activated'), ('verified', 'Verified'), ('not_verifiable', 'Delivered, not verifiable'), ('rolling_back', 'Bringing the old key back...'), ('rolled_back', 'Old key brought back'), ('failed', 'Delivery failed')], default='issued', max_length=14, verbose_name='State')),
                 ('explanation', models.TextField(blank=True, verbose_name='Explanation')),
                 ('key_use', models.CharField(choices=[('none', 'None'), ('tls', 'TLS'), ('ieee_802_1x', 'IEEE 802.1X'), ('ipsec', 'IPSec')], max_length=12, verbose_name='Key Use Location')),
                 ('ipsec_destination', models.CharField(blank=True, max_length=100, verbose_name='IPSec destination')),
