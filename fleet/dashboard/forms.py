@@ -192,6 +192,15 @@ class DeviceGroupForm(ServiceForm):
         known = (stored, stored) in choices
         field.widget.choices = choices if known else [(stored, stored), *choices]
         field.help_text = gettext("Times of the group's devices are entered and shown in it.")
+        self.fields["urgent_days"].required = False
+
+    def values(self) -> dict[str, Any]:
+        """Days that are not entered stay as they are, in a new group the usual ones."""
+        return {
+            name: value
+            for name, value in super().values().items()
+            if name != "urgent_days" or value is not None
+        }
 
 
 class ScepServerForm(ServiceForm):

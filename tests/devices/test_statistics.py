@@ -68,4 +68,4 @@ def test_its_cost_does_not_grow_with_the_fleet() -> None:
                 (request.device.name, request.device.group) for request in overview.latest + overview.due
             ]
         counts.append(len(captured))
-    assert counts[0] == counts[1] == 8
+    assert counts[0] == counts[1] == 10
