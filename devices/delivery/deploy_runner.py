@@ -11,23 +11,35 @@ Rules of the house, those of devices/enrollment/runner.py and:
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from cryptography import x509
 from django.db import transaction
 from django.utils import timezone
-from django.utils.translation import gettext_noop
 
-from devices import audit, keystore, restarts, secrets
-from devices.delivery import probe, sweep
+from devices import audit, keystore, restarts
+from devices.delivery import sweep
 from devices.delivery.connectors import registry
 from devices.delivery.connectors.base import Capability, Connector, Material
+from devices.delivery.deploy_material import former_material, material_of, served_by
+from devices.delivery.deploy_texts import (
+    AWAY_SINCE,
+    BROUGHT_BACK,
+    LOST,
+    NEVER_ENDED,
+    NEVER_SEEN_AGAIN,
+    NO_FORMER,
+    NOT_BROUGHT_BACK,
+    NOT_REMOVED,
+    NOT_SERVED,
+    OUTSIDE_WINDOW,
+    RESTARTING,
+    SERVED_IN_PART,
+    SERVES_ANOTHER,
+)
 from devices.delivery.errors import AwaitsPerson, DeliveryError, NotConnected
 from devices.delivery.turn import MOST_TAKEOVERS, DeploymentTurn, take_step
 from devices.models import Deployment, Device, KeyAndCertificate, summary
@@ -48,48 +60,6 @@ logger = logging.getLogger(__name__)
 FINGERPRINTS_KEPT = 20
 """Of certificates that were sent to a device, by which it is recognized."""
 
-NEVER_ENDED = gettext_noop(
-    "The delivery was begun several times and never brought to an end. Look into the logs of the workers."
-)
-OUTSIDE_WINDOW = gettext_noop("Waits for the maintenance window of the device's group.")
-LOST = gettext_noop(
-    "The connection broke after the key was sent, so the device may have taken it. It is looked at before the key "
-    "is sent again."
-)
-RESTARTING = gettext_noop("The device has the key and restarts before the certificate is looked at.")
-SERVES_ANOTHER = gettext_noop(
-    "The device said that it took the key, and still serves another certificate. It is looked at again."
-)
-AWAY_SINCE = gettext_noop(
-    "The device took the key and has not answered since. The certificate is verified as soon as it does."
-)
-NEVER_SEEN_AGAIN = gettext_noop(
-    "The device took the key and has not answered for a week, so the certificate was never seen. Look at the device "
-    "itself: is it switched on, does it show an error, has its address changed? The key is kept; deliver it again."
-)
-NOT_SERVED = gettext_noop(
-    "The device said that it took the key, and went on serving another certificate. Bringing the old key back."
-)
-BROUGHT_BACK = gettext_noop(
-    "The device said that it took the key, and went on serving another certificate, so the old key was brought back "
-    "and is in use. The new key is kept. Look at the device whether it has to restart or its TLS settings name "
-    "another key, then deliver it again."
-)
-NOT_BROUGHT_BACK = gettext_noop(
-    "The device said that it took the key, and serves neither the new certificate nor the old one, which could not "
-    "be brought back either. Both keys are kept. Look at the device itself, then deliver the key again."
-)
-NO_FORMER = gettext_noop(
-    "The device said that it took the key, and went on serving another certificate. There is no old key from here to "
-    "bring back. Look at the device whether it has to restart or its TLS settings name another key, then deliver "
-    "it again."
-)
-SERVED_IN_PART = gettext_noop(
-    "One TLS port of the device serves the certificate, and another one does not. Look at the device's TLS settings, "
-    "or at its TLS ports in its data here."
-)
-NOT_REMOVED = gettext_noop("The old key could not be deleted from the device. Delete it there.")
-
 
 def advance(deployment_id: int, lease: uuid.UUID, *, clock: Callable[[], datetime] = timezone.now) -> None:
     """Take one step for the delivery claimed under `lease`; nothing happens when it no longer is.
@@ -107,7 +77,7 @@ def _take(turn: DeploymentTurn) -> None:
         return
     try:
         connector = row.device.connect()
-        material = _material(row.key, row.key_use, row.ipsec_destination)
+        material = material_of(row.key, row.key_use, row.ipsec_destination)
     except (NotConnected, SecretUnreadable) as error:
         _give_up(turn, str(error), for_administrator=True)
         return
@@ -124,69 +94,13 @@ def _take(turn: DeploymentTurn) -> None:
             _remove_former(turn, connector)
 
 
-def _material(key: KeyAndCertificate, use: str, destination: str) -> Material:
-    """The key in clear, for as long as the step takes. Raises SecretUnreadable."""
-    return _installable(
-        key.name, use, destination, secrets.decrypt(key.private_key_encrypted), key.certificate, key.chain
-    )
-
-
-def _former_material(row: Deployment) -> Material | None:
-    """The former key in clear; None when there is none. Raises SecretUnreadable."""
-    former, private_key = row.former, row.former_private_key_encrypted
-    if former is None or private_key is None:
-        return None
-    return _installable(
-        *(former["name"], row.key_use, row.ipsec_destination, secrets.decrypt(private_key)),
-        *(former["certificate"], former["chain"]),
-    )
-
-
-def _installable(
-    name: str, use: str, destination: str, private_key: bytes, certificate: str, chain: str
-) -> Material:
-    return Material(
-        name=name,
-        key_use=KeyUse(use),
-        ipsec_destination=destination,
-        private_key=private_key,
-        certificate=x509.load_pem_x509_certificate(certificate.encode()),
-        chain=tuple(x509.load_pem_x509_certificates(chain.encode())) if chain else (),
-    )
-
-
-# --- what the device serves -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """What the TLS ports of a device showed."""
-
-    fingerprints: frozenset[str]
-    """SHA-256, of those that answered."""
-    problem: str
-    """Why the others showed nothing; empty when all answered."""
-
-    def all_are(self, fingerprint: str) -> bool:
-        """True when every port that answered showed it, and at least one did."""
-        return self.fingerprints == {fingerprint}
-
-
-def _served(connector: Connector) -> Served:
-    looks = list(probe.look_at(connector.endpoints(), at_once=4))
-    return Served(
-        frozenset(hashlib.sha256(look.leaf).hexdigest() for look in looks if look.leaf is not None),
-        next((look.problem for look in looks if look.problem), ""),
-    )
-
-
 # --- getting the key there --------------------------------------------------------------------------------
 
 
 def _install(turn: DeploymentTurn, connector: Connector, material: Material) -> None:
     """Send the key, unless the device has it already or must not be worked on now."""
     row = turn.deployment
-    if row.key_use == KeyUse.TLS and _served(connector).all_are(material.fingerprint_sha256):
+    if row.key_use == KeyUse.TLS and served_by(connector).all_are(material.fingerprint_sha256):
         # looked at before every try: the answer to the last one may have been lost
         _seen(turn)
         return
@@ -338,7 +252,7 @@ def _verify(turn: DeploymentTurn, connector: Connector, material: Material) -> N
     if row.key_use != KeyUse.TLS:
         _end(turn, DeploymentEvent.CANNOT_BE_SEEN, "", **_WITHOUT_FORMER)
         return
-    served = _served(connector)
+    served = served_by(connector)
     if served.all_are(material.fingerprint_sha256):
         _seen(turn)
     elif not served.fingerprints:
@@ -404,7 +318,7 @@ def _bring_back(turn: DeploymentTurn, connector: Connector) -> None:
     """Install the former key again, and see whether it is served."""
     row = turn.deployment
     try:
-        former = _former_material(row)
+        former = former_material(row)
     except SecretUnreadable as error:
         _give_up(turn, f"{NOT_BROUGHT_BACK}\n{error}")
         return
@@ -424,7 +338,7 @@ def _bring_back(turn: DeploymentTurn, connector: Connector) -> None:
             explanation = f"{NOT_SERVED}\n{error}"
             turn.rest(DeploymentEvent.NOT_BACK_YET, at, explanation=explanation, tries=tries)
         return
-    served = _served(connector)
+    served = served_by(connector)
     if served.all_are(former.fingerprint_sha256):
         _brought_back(turn)
         return
@@ -467,7 +381,7 @@ def _remove_former(turn: DeploymentTurn, connector: Connector) -> None:
     row, now = turn.deployment, turn.clock()
     tries = row.tries + 1
     try:
-        former = _former_material(row)
+        former = former_material(row)
         if former is not None:
             connector.remove(former)
     except (DeliveryError, SecretUnreadable) as error:

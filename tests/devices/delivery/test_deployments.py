@@ -10,9 +10,9 @@ from django.db import connection
 
 from devices import inventory, restarts
 from devices.audit import SYSTEM
-from devices.delivery import deploy_runner
+from devices.delivery import deploy_texts
 from devices.delivery.connectors.virtual import VirtualConnector
-from devices.delivery.deploy_runner import (
+from devices.delivery.deploy_texts import (
     AWAY_SINCE,
     BROUGHT_BACK,
     LOST,
@@ -336,7 +336,7 @@ class TestCrashes:
         key = bench.issue()
         Deployment.objects.update(takeovers=10)
         row = bench.delivery_step(key)
-        assert (row.state, row.explanation) == ("failed", deploy_runner.NEVER_ENDED)
+        assert (row.state, row.explanation) == ("failed", deploy_texts.NEVER_ENDED)
 
 
 class TestOldKey:
@@ -367,7 +367,7 @@ class TestOldKey:
         change(bench, url=f"http://127.0.0.1:{free_port()}/mfp/X1")
         row = bench.delivered_to_the_end(new)
         assert (row.state, row.former) == ("verified", None)
-        assert row.explanation.startswith(deploy_runner.NOT_REMOVED)
+        assert row.explanation.startswith(deploy_texts.NOT_REMOVED)
 
 
 def test_a_delivery_that_a_newer_key_overtakes_is_none_any_more(bench: Bench) -> None:
