@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from devices.delivery import probe, tls
 from devices.delivery.connectors.base import Endpoint
 from devices.delivery.errors import NotConfirmed, Unreachable, WrongFingerprint
 from fleet.demo.device import factory_identity, fingerprint
+from scep.transport import answer_by
 from tests.peers.mfps import Mfps
 from tests.peers.process import free_port, is_listening, running
 
@@ -70,6 +72,11 @@ def test_many_at_once_in_their_order(mfps: Mfps) -> None:
 
 class TestPin:
     """Whom we talk to is settled before anything is sent."""
+
+    @pytest.fixture(autouse=True)
+    def in_time(self) -> None:
+        """Answers have until then, whatever this thread waited for before."""
+        answer_by(time.monotonic() + 30)
 
     def test_every_connection_of_the_session_shows_the_certificate(self, tmp_path: Path) -> None:
         with openssl_server(tmp_path) as (port, expected):
