@@ -17,12 +17,13 @@ START = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=30)
 CHALLENGE = "opensesame-8894"
 
 _number = count(1)
+"""Names take it with leading zeros: lists come by name, whatever ran before in the same process."""
 
 
 def make_server(url: str = "http://127.0.0.1:1/scep", **fields: Any) -> ScepServer:
     """A SCEP server; nobody listens on the default address."""
     return inventory.create_server(
-        SYSTEM, **{"name": f"CA {next(_number)}", "url": url, "timeout": 5, **fields}
+        SYSTEM, **{"name": f"CA {next(_number):04}", "url": url, "timeout": 5, **fields}
     )
 
 

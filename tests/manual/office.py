@@ -53,7 +53,7 @@ class Office:
 
     def add_server(self, url: str, *, status: int = 201, **fields: Any) -> Any:
         """The id of a new SCEP server; the answer when it is refused."""
-        body = {"name": f"Server {next(_number)}", "url": url, "timeout": 10, **fields}
+        body = {"name": f"Server {next(_number):04}", "url": url, "timeout": 10, **fields}
         answer = self.call("post", "scep-servers/", body, status=status)
         return answer["id"] if status == 201 else answer
 
