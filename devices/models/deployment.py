@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from devices.models.choices import DeploymentStateChoices, KeyUseChoices
 from devices.models.device import Device
+from devices.models.fields import BytesField
 from devices.models.keystore import KeyAndCertificate
 from devices.rules.deployment import CLOSED_DEPLOYMENT_STATES, OPEN_DEPLOYMENT_STATES
 
@@ -63,7 +64,7 @@ class Deployment(models.Model):
     former = models.JSONField(null=True, editable=False, encoder=DjangoJSONEncoder)
     """The key that the device used before, as its row was (`devices.keystore.snapshot`); kept until the new one is
     verified, and with it what brings it back."""
-    former_private_key_encrypted = models.BinaryField(null=True, editable=False)
+    former_private_key_encrypted = BytesField(null=True, editable=False)
     former_is_overwritten = models.BooleanField(default=False, editable=False)
     """R14 overwrote it: it is deleted from the device when the new one is verified."""
 

@@ -19,6 +19,7 @@ from devices.delivery.connectors.base import Connector, Target
 from devices.delivery.connectors.settings import SettingsInvalid, check
 from devices.delivery.errors import NotConnected
 from devices.models.choices import DriftChoices, StatusChoices
+from devices.models.fields import BytesField
 from devices.models.validators import validate_host, validate_ipsec_destinations, validate_tls_ports
 from devices.rules.maintenance import URGENT_DAYS, Maintenance
 
@@ -124,7 +125,7 @@ class Device(models.Model):
     )
     connector_settings = models.JSONField(_("Settings of the connector"), default=dict, blank=True)
     """Those that may be seen, as the connector's schema has checked them."""
-    connector_secrets_encrypted = models.BinaryField(null=True, editable=False)
+    connector_secrets_encrypted = BytesField(null=True, editable=False)
     """The secret ones, as one JSON object, encrypted."""
     connector_secrets_set = models.JSONField(default=list, blank=True, editable=False)
     """The names of the secret settings that are stored: so much of them is shown."""

@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from devices.models.audit import AuditEvent
 from devices.models.choices import SearchStateChoices
 from devices.models.device import Device
+from devices.models.fields import BytesField
 
 MOST_ADDRESSES = 4096
 """Of one search: an IPv4 network /20."""
@@ -60,7 +61,7 @@ class DeviceSearch(models.Model):
     )
     snmp = models.JSONField(_("SNMP"), default=dict, blank=True)
     """How to ask over SNMP, without the secrets; empty: not at all."""
-    snmp_secrets_encrypted = models.BinaryField(null=True, editable=False)
+    snmp_secrets_encrypted = BytesField(null=True, editable=False)
     """Gone when the search has ended."""
     state = models.CharField(
         _("State"), max_length=10, choices=SearchStateChoices.choices, default=SearchStateChoices.WAITING

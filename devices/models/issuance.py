@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from devices.models.choices import StateChoices, StatusChoices, TriggerChoices
 from devices.models.device import Device
+from devices.models.fields import BytesField
 from devices.models.keystore import KeyAndCertificate
 from devices.models.parameters import KeyAndCertificateParameters
 from devices.models.scep_server import ScepServer
@@ -68,12 +69,12 @@ class IssuanceRequest(KeyAndCertificateParameters):
     auto_restart = models.BooleanField(default=False)
 
     transaction_id = models.CharField(_("Transaction ID"), max_length=128, blank=True)
-    private_key_encrypted = models.BinaryField(null=True, editable=False)
-    csr_encrypted = models.BinaryField(null=True, editable=False)
+    private_key_encrypted = BytesField(null=True, editable=False)
+    csr_encrypted = BytesField(null=True, editable=False)
     """PKCS #10; encrypted because it holds the challenge password."""
-    signer_certificate = models.BinaryField(null=True, editable=False)
+    signer_certificate = BytesField(null=True, editable=False)
     """Signs the messages: self-signed, or the old certificate in a renewal that is told apart."""
-    signer_key_encrypted = models.BinaryField(null=True, editable=False)
+    signer_key_encrypted = BytesField(null=True, editable=False)
     """Its key, where that is not the new one."""
     renewal_form = models.CharField(max_length=30, blank=True, editable=False)
     """How the server is asked for a renewal, where that differs from a first request."""

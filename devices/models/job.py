@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from devices.models.audit import AuditEvent
 from devices.models.choices import JobItemStateChoices, JobKindChoices, JobStateChoices
 from devices.models.device import Device
+from devices.models.fields import BytesField
 
 _OPEN = [JobStateChoices.WAITING.value, JobStateChoices.RUNNING.value]
 _IS_OPEN = models.Q(state__in=_OPEN)
@@ -48,7 +49,7 @@ class Job(models.Model):
     address = models.GenericIPAddressField(_("Address"), null=True, blank=True)
     parameters = models.JSONField(_("Parameters"), default=dict, blank=True)
     """What is done to each device; holds no secret."""
-    secrets_encrypted = models.BinaryField(null=True, editable=False)
+    secrets_encrypted = BytesField(null=True, editable=False)
     """Secret parameters as JSON, encrypted; gone when the job has ended."""
     language = models.CharField(max_length=10, default="en", editable=False)
     """In which the results are written: that of whoever started it."""

@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 from devices.models.choices import KeyUseChoices
 from devices.models.device import Device
+from devices.models.fields import BytesField
 from devices.models.scep_server import ScepServer
 
 
@@ -31,7 +32,7 @@ class KeyAndCertificate(models.Model):
     ipsec_destination = models.CharField(_("IPSec destination"), max_length=100, blank=True)
     is_default = models.BooleanField(_("Default key"), default=False)
     key_length = models.PositiveSmallIntegerField(_("Key Length (bit)"))
-    private_key_encrypted = models.BinaryField(editable=False)
+    private_key_encrypted = BytesField(editable=False)
     certificate = models.TextField(_("Certificate"))
     """PEM, one certificate."""
     chain = models.TextField(_("Chain"), blank=True)

@@ -8,6 +8,7 @@ from django.utils.translation import gettext_lazy as _
 
 from devices import secrets
 from devices.models.choices import KeyLengthChoices, KeyUseChoices, SignatureAlgorithmChoices
+from devices.models.fields import BytesField
 from devices.models.validators import validate_host
 
 COMMON_NAME_LENGTH = 64
@@ -28,7 +29,7 @@ PARAMETER_FIELDS = (
 class ChallengePassword(models.Model):
     """[Challenge Password]: stored encrypted, and shown to nobody."""
 
-    challenge_password_encrypted = models.BinaryField(null=True, editable=False)
+    challenge_password_encrypted = BytesField(null=True, editable=False)
 
     class Meta:
         abstract = True

@@ -17,6 +17,7 @@ from devices.delivery.connectors.snmp import check_access
 from devices.delivery.connectors.snmp_device import SnmpDevice
 from devices.models.choices import WhenBusyChoices
 from devices.models.device import Device
+from devices.models.fields import BytesField
 from devices.rules.restart import IDLE_MINUTES, LONGEST_IDLE_MINUTES
 
 
@@ -47,7 +48,7 @@ class RestartSettings(models.Model):
     )
     snmp = models.JSONField(_("SNMP"), default=dict, blank=True)
     """What may be seen, as `snmp.check_access` has checked it; empty: no SNMP."""
-    snmp_secrets_encrypted = models.BinaryField(null=True, editable=False)
+    snmp_secrets_encrypted = BytesField(null=True, editable=False)
     """The secret ones, as one JSON object, encrypted."""
     snmp_secrets_set = models.JSONField(default=list, blank=True, editable=False)
     """The names of the secret ones that are stored."""

@@ -16,6 +16,7 @@ from devices.models.choices import (
     RowOutcomeChoices,
 )
 from devices.models.device import Device
+from devices.models.fields import BytesField
 from devices.models.job import Job
 
 
@@ -86,7 +87,7 @@ class ImportPart(models.Model):
 
     of = models.ForeignKey(Import, on_delete=models.CASCADE, related_name="parts")
     number = models.PositiveIntegerField()
-    content_encrypted = models.BinaryField(editable=False)
+    content_encrypted = BytesField(editable=False)
     """Compressed (zlib), then encrypted."""
 
     class Meta:
@@ -114,7 +115,7 @@ class ImportRow(models.Model):
     outcome = models.CharField(_("Outcome"), max_length=10, choices=RowOutcomeChoices.choices)
     cells = models.JSONField(default=dict)
     """`{column: text}`, without secrets."""
-    secrets_encrypted = models.BinaryField(null=True, editable=False)
+    secrets_encrypted = BytesField(null=True, editable=False)
     """Secret cells as JSON, encrypted; gone when the import was applied."""
     changes = models.JSONField(default=dict)
     """`{column: [old, new]}` of a device that is changed."""

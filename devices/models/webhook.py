@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from devices import secrets
 from devices.models.choices import DeliveryStateChoices, WebhookEventChoices
+from devices.models.fields import BytesField
 from devices.models.keystore import KeyAndCertificate
 from devices.models.validators import validate_webhook_url
 
@@ -40,7 +41,7 @@ class Webhook(models.Model):
         validators=[validate_webhook_url],
         help_text=_("http or https. Addresses of your own network are fine; redirects are not followed."),
     )
-    secret_encrypted = models.BinaryField(editable=False)
+    secret_encrypted = BytesField(editable=False)
     """`whsec_` and the key in base64, encrypted."""
     events = models.JSONField(_("Events"), validators=[validate_events])
     days_before_expiry = models.PositiveSmallIntegerField(

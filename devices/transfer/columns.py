@@ -104,7 +104,7 @@ class Column:
             case Kind.BOOLEAN:
                 return _boolean(cell)
             case Kind.CHOICE:
-                return _choice(self.choices, cell)
+                return _exactly(self.choices, cell) or _choice(self.choices, cell)
             case Kind.MOMENT:
                 return _moment(cell)
             case Kind.LIST:
@@ -170,6 +170,11 @@ _SLASHES = re.compile(
     r"[ T,]+(?P<hour>\d{1,2}):(?P<minute>\d\d)(?::(?P<second>\d\d))?\s*(?P<half>[AaPp][Mm])?",
     re.ASCII,
 )
+
+
+def _exactly(choices: tuple[tuple[Any, Any], ...], cell: str) -> Any:
+    """The value that the cell holds as it is stored, else None: for most, labels need not be looked at."""
+    return next((value for value, _label in choices if str(value) == cell), None)
 
 
 @lru_cache(maxsize=1000)
