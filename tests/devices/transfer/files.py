@@ -53,3 +53,17 @@ def problems(found: Import) -> list[tuple[int, str, str]]:
         for row in found.rows.filter(outcome="refused").order_by("number")
         for column, _value, reason in row.problems
     ]
+
+
+TIMER = {"server": "CA", "timer_enabled": "TRUE", "request_start_at": "2099-01-11T07:00:00Z"}
+"""The cells of a device whose timer is on."""
+
+
+def new(count: int, **fields: Any) -> list[dict[str, Any]]:
+    """Rows of devices that there are not."""
+    return [{"name": f"new-{n:05}", "host": f"10.2.{n // 250}.{n % 250}", **fields} for n in range(count)]
+
+
+def outcome(found: Import) -> tuple[int, int, int, int, int]:
+    """What the check came to: added, changed, unchanged, locked, refused."""
+    return found.added, found.changed, found.unchanged, found.locked, found.refused
