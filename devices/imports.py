@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
-from typing import IO
+from typing import IO, Any
 
 from django.db import transaction
 from django.utils import timezone
@@ -65,10 +65,15 @@ def receive(
         created_at=timezone.now(),
     )
     storage.keep(found, _again(first, pieces))
-    found.check_job = service.start_steps(actor, JobKindChoices.CHECK_IMPORT, {"import": found.pk})
+    found.check_job = service.start_steps(actor, JobKindChoices.CHECK_IMPORT, _job_of(found))
     found.save(update_fields=["check_job"])
     audit.record(actor, "import.create", found, {"file": found.file_name, "format": found.format})
     return found
+
+
+def _job_of(found: Import) -> dict[str, Any]:
+    """What its jobs are about; the file's name is for whoever reads the list of jobs."""
+    return {"import": found.pk, "file": found.file_name}
 
 
 def _pieces(file: IO[bytes]) -> Iterator[bytes]:
@@ -125,7 +130,7 @@ def apply(actor: Actor, found: Import, *, good_rows_only: bool = False, suspend_
     total = begin(found, suspend_timers=suspend_timers)
     if not total:
         raise Conflict("nothing_to_apply", _("The file changes nothing."))
-    parameters = {"import": found.pk, "good_rows_only": good_rows_only, "suspend_timers": suspend_timers}
+    parameters = {**_job_of(found), "good_rows_only": good_rows_only, "suspend_timers": suspend_timers}
     found.apply_job = service.start_steps(actor, JobKindChoices.APPLY_IMPORT, parameters, total=total)
     found.save(update_fields=["apply_job"])
     return found.apply_job

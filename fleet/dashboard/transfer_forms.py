@@ -39,8 +39,20 @@ class UploadForm(_Styled):
     )
 
 
+class _Choice(forms.RadioSelect):
+    """Radio buttons; those whose value is in `closed` are shown and cannot be chosen."""
+
+    closed: frozenset[str] = frozenset()
+
+    def create_option(self, name: str, value: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        option: dict[str, Any] = super().create_option(name, value, *args, **kwargs)
+        if value in self.closed:
+            option["attrs"]["disabled"] = True
+        return option
+
+
 class ApplyForm(_Styled):
-    """How a checked file is applied."""
+    """How a checked file is applied; with `refused` rows the good ones only."""
 
     good_rows_only = forms.TypedChoiceField(
         label=_("What to apply"),
@@ -48,9 +60,15 @@ class ApplyForm(_Styled):
         required=False,
         coerce=bool,
         empty_value=None,
-        widget=forms.RadioSelect(attrs={"class": "form-check-input"}),
+        widget=_Choice(attrs={"class": "form-check-input"}),
     )
     suspend_timers = forms.BooleanField(label=_("Suspend these timers, update, resume"), required=False)
+
+    def __init__(self, *args: Any, refused: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if refused:
+            field = self.fields["good_rows_only"]
+            field.initial, field.widget.closed = "1", frozenset({""})
 
 
 class SecretsForm(_Styled):

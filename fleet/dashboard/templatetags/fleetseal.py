@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from django import template
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.http import QueryDict
 from django.template.defaultfilters import date
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
@@ -155,6 +157,13 @@ def delivery_badge(state: str) -> SafeString:
 
 
 @register.filter
+def breakable(fingerprint: str) -> SafeString:
+    """A fingerprint that may go on in the next line after a colon, and nowhere else."""
+    first, *others = fingerprint.split(":")
+    return format_html("{}{}", first, format_html_join("", ":<wbr>{}", ((pair,) for pair in others)))
+
+
+@register.filter
 def pretty(value: object) -> str:
     """JSON over several lines."""
     return json.dumps(value, indent=2, ensure_ascii=False)
@@ -184,6 +193,25 @@ def row_badge(outcome: str) -> SafeString:
     """What a row of a file comes to."""
     choice = RowOutcomeChoices(outcome)
     return badge(choice.label, ROW_COLORS[choice])
+
+
+@register.simple_tag
+def row_bar(counts: Sequence[tuple[RowOutcomeChoices, int]]) -> SafeString:
+    """How the rows of a file divide into outcomes, as a bar; the numbers stand beside it in words."""
+    total = sum(count for _choice, count in counts)
+    pieces, x = [], 0.0
+    for choice, count in counts:
+        width = 100 * count / total
+        pieces.append((f"{x:.2f}%", f"{width:.2f}%", ROW_COLORS[choice], choice.label, intcomma(count)))
+        x += width
+    return format_html(
+        '<svg class="row-bar d-block w-100 rounded" height="8" aria-hidden="true">{}</svg>',
+        format_html_join(
+            "",
+            '<rect x="{}" width="{}" height="8" class="text-{}" fill="currentColor"><title>{}: {}</title></rect>',
+            pieces,
+        ),
+    )
 
 
 @register.filter

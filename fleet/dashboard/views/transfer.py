@@ -119,7 +119,7 @@ def _import(
             for choice in RowOutcomeChoices
             if getattr(found, choice.value)
         ],
-        "form": form or ApplyForm(initial={"good_rows_only": "1" if found.refused else ""}),
+        "form": form or ApplyForm(refused=found.refused),
         "problem": problem,
         "may_apply": found.state == "checked"
         and may(request.user, Permission.ADD_DEVICE)
@@ -138,7 +138,7 @@ def import_apply(request: HttpRequest, import_id: int) -> HttpResponse:
     if request.method != "POST":
         return _import(request, import_id, "dashboard/import.html")
     found = get_object_or_404(Import, pk=import_id)
-    form = ApplyForm(request.POST)
+    form = ApplyForm(request.POST, refused=found.refused)
     form.is_valid()
     try:
         job = imports.apply(

@@ -61,6 +61,11 @@ def test_from_the_list_to_the_result(administrator_client: Client) -> None:
     refused = page_of(administrator_client, response, outcome="refused")
     assert "new-2" in refused.text
     assert "new-1" not in refused.text
+    radios = [element for element in page.elements if element.get("name") == "good_rows_only"]
+    assert [("disabled" in radio.attributes, "checked" in radio.attributes) for radio in radios] == [
+        (True, False),
+        (False, True),
+    ]
     apply = reverse("import-apply", args=[Import.objects.get().pk])
     as_a_whole = administrator_client.post(apply, {"good_rows_only": ""})
     assert as_a_whole.status_code == 409
@@ -68,6 +73,7 @@ def test_from_the_list_to_the_result(administrator_client: Client) -> None:
     started = administrator_client.post(apply, {"good_rows_only": "1"})
     assert started["Location"] == reverse("job-detail", args=[Job.objects.latest("pk").pk])
     work()
+    assert "fleet.csv" in Document(administrator_client.get(reverse("job-list"))).text
     job = Document(administrator_client.get(started["Location"]))
     assert "2 done, 0 refused" in job.text
     assert response["Location"] in job.links
