@@ -93,6 +93,7 @@ PARAMETER_SERIALIZERS: dict[str, type[serializers.Serializer[Any]]] = {
     JobKindChoices.MANUAL_REQUEST.value: ManualRequestParameters,
     JobKindChoices.APPLY_TEMPLATE.value: ApplyTemplateParameters,
     JobKindChoices.RESTART.value: NoParameters,
+    JobKindChoices.DELIVER.value: NoParameters,
 }
 """Reads the parameters of each kind, with the messages that single devices get."""
 

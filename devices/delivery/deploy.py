@@ -18,6 +18,7 @@ from devices.delivery.errors import DeliveryError, NotConnected
 from devices.errors import Conflict
 from devices.models import Deployment, Device, KeyAndCertificate, ScepSettings, summary
 from devices.rules.deployment import TRANSITIONS, DeploymentEvent, DeploymentState
+from devices.rules.keys import KeyUse
 from devices.secrets import SecretUnreadable
 
 
@@ -64,6 +65,55 @@ def request_delivery(actor: Actor, key: KeyAndCertificate, *, ring: bool = True)
         now=timezone.now(),
         ring=ring,
     )
+
+
+def _of_device(device: Device) -> list[KeyAndCertificate]:
+    """What delivering again means for a device: for each function the key that is on its way to it or was last,
+    else the one that uses it; and of the keys without a function those whose delivery failed. The oldest first."""
+    found: dict[object, KeyAndCertificate] = {}
+    rows = Deployment.objects.filter(device=device)
+    deliveries = {row.key_id: row for row in rows}
+    for key in KeyAndCertificate.objects.filter(device=device).order_by("issued_at", "pk"):
+        row = deliveries.get(key.pk)
+        function = (row.key_use, row.ipsec_destination) if row else (key.key_use, key.ipsec_destination)
+        if function[0] == KeyUse.NONE:
+            if row is not None and row.state == DeploymentState.FAILED:
+                found[key.pk] = key
+        elif row is not None:
+            found[function] = key
+        else:
+            # a key that was brought back uses the function, and the one that it came back for has the delivery
+            found.setdefault(function, key)
+    return sorted(found.values(), key=lambda key: (key.issued_at, key.pk))
+
+
+@transaction.atomic
+def request_deliveries(actor: Actor, device: Device, *, ring: bool = True) -> list[Deployment]:
+    """Have the keys of `device` delivered again, as `request_delivery` does with each; those on their way stay so.
+
+    Raises PermissionDenied; Conflict when there is no such key, and, when none of them can be delivered, for the
+    first one's obstacle.
+    """
+    access.require(actor, Permission.DEPLOY_DEVICE)
+    restarts.lock(device.pk)
+    keys = _of_device(device)
+    if not keys:
+        raise Conflict(
+            "no_key",
+            _(
+                "No key of this device is in use, so there is nothing to deliver. Request a certificate first."
+            ),
+        )
+    made: list[Deployment] = []
+    refused: list[Conflict] = []
+    for key in keys:
+        try:
+            made.append(request_delivery(actor, key, ring=ring))
+        except Conflict as conflict:
+            refused.append(conflict)
+    if not made:
+        raise refused[0]
+    return made
 
 
 # --- the fingerprint --------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from devices import templates
 from devices.access import Permission
 from devices.audit import Actor
-from devices.delivery import restart
+from devices.delivery import deploy, restart
 from devices.enrollment import moving, requests
 from devices.models import Device, ScepServer, SettingsTemplate
 from devices.models.choices import JobKindChoices
@@ -129,6 +129,11 @@ def _restart(actor: Actor, device: Device, parameters: Mapping[str, Any]) -> str
     return ""
 
 
+def _deliver(actor: Actor, device: Device, parameters: Mapping[str, Any]) -> str:
+    made = deploy.request_deliveries(actor, device, ring=False)
+    return _("Delivered soon: %(keys)s.") % {"keys": ", ".join(row.key.name for row in made)}
+
+
 def _no_parameters(parameters: Mapping[str, Any]) -> None:
     if parameters:
         names = ", ".join(parameters)
@@ -158,6 +163,11 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         JobKindChoices.RESTART.value: Kind(
             permission=Permission.RESTART_DEVICE,
             perform=_restart,
+            check=_no_parameters,
+        ),
+        JobKindChoices.DELIVER.value: Kind(
+            permission=Permission.DEPLOY_DEVICE,
+            perform=_deliver,
             check=_no_parameters,
         ),
         JobKindChoices.CHECK_IMPORT.value: Kind(

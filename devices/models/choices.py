@@ -99,6 +99,7 @@ class JobKindChoices(models.TextChoices):
     APPLY_TEMPLATE = "apply_template", _("Apply a template")
     SPREAD = "spread", _("Spread")
     RESTART = "restart", _("Restart")
+    DELIVER = "deliver", _("Deliver again")
     CHECK_IMPORT = "check_import", _("Check a file")
     APPLY_IMPORT = "apply_import", _("Import a file")
 

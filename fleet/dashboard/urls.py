@@ -33,6 +33,7 @@ urlpatterns = [
     path("devices/", devices.device_list, name="device-list"),
     path("devices/request/", jobs.manual_requests, name="manual-requests"),
     path("devices/restart/", jobs.restart_devices, name="restart-devices"),
+    path("devices/deliver/", jobs.deliver_again, name="deliver-again"),
     path("devices/import/", transfer.import_add, name="import-add"),
     path("devices/import/template.<str:file_format>", transfer.import_template, name="import-template"),
     path("devices/import/<int:import_id>/", transfer.import_detail, name="import-detail"),

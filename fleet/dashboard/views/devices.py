@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from devices import inventory
-from devices.access import Permission
+from devices.access import Permission, may
 from devices.delivery import deploy, download, restart, tls
 from devices.errors import Conflict, sentences
 from devices.filters import DEVICE_ORDERINGS, device_queryset
@@ -36,6 +36,12 @@ from fleet.dashboard.views.common import (
 RESTARTS_SHOWN = 5
 """On the device's page; the API has more."""
 
+OF_SELECTIONS = (
+    *(Permission.ADD_ISSUANCE_REQUEST, Permission.CHANGE_SCEP_SETTINGS),
+    *(Permission.RESTART_DEVICE, Permission.DEPLOY_DEVICE),
+)
+"""What the actions on selected devices take."""
+
 
 @require_safe
 def device_list(request: HttpRequest) -> HttpResponse:
@@ -50,6 +56,7 @@ def device_list(request: HttpRequest) -> HttpResponse:
         "ordering": ordering,
         "page": page_of(request, devices.order_by(ordering, "pk")),
         "filter_query": filter_query(request),
+        "may_select": any(may(request.user, permission) for permission in OF_SELECTIONS),
         "is_filtered": any(found.form.cleaned_data.values()) if found.is_valid() else True,
     }
     # going back in the browser asks by htmx too, and for the whole page

@@ -89,6 +89,33 @@ def restart_devices(request: HttpRequest) -> HttpResponse:
     )
 
 
+@changes(Permission.DEPLOY_DEVICE)
+def deliver_again(request: HttpRequest) -> HttpResponse:
+    """The keys of a selection of devices, delivered again."""
+    try:
+        devices = selection_of(request)
+    except ValidationError as error:
+        return nothing_selected(request, error)
+    count = devices.count()
+    return confirm_page(
+        request,
+        partial(service.start, actor_of(request), JobKindChoices.DELIVER, devices, {}),
+        title=ngettext(
+            "Deliver the keys of %(count)d device again", "Deliver the keys of %(count)d devices again", count
+        )
+        % {"count": count},
+        question=_(
+            "The keys in use, and those whose delivery failed, are sent to the devices now, also outside the "
+            "maintenance windows. Devices restart after that where their settings say so. One that serves its "
+            "certificate already is sent nothing."
+        ),
+        submit=_("Deliver again"),
+        back=reverse("device-list"),
+        done=_("The keys are delivered soon."),
+        then=page_of_job,
+    )
+
+
 def nothing_selected(request: HttpRequest, error: ValidationError) -> HttpResponse:
     """Say what is wrong with the selection, and lead back to the list."""
     context = {"problem": sentences(ValidationError(error.messages))}

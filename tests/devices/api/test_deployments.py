@@ -163,6 +163,22 @@ class TestDevices:
         assert answer["drifted"] == 1
 
 
+class TestManyAtOnce:
+    def test_a_job_delivers_what_a_filter_finds(self, api: APIClient) -> None:
+        failed, _fine = make_device(**VIRTUAL), make_device(**VIRTUAL)
+        make_deployment(make_key(failed, key_use="tls"), key_use="tls")
+        body: dict[str, Any] = {"kind": "deliver", "filter": {"deployment": "failed"}}
+        answer = api.post("/api/v1/jobs/", body)
+        assert (answer.status_code, answer.json()["total"]) == (202, 1)
+        refused = api.post("/api/v1/jobs/", body | {"parameters": {"force": True}})
+        assert (refused.status_code, set(refused.json()["errors"])) == (400, {"parameters"})
+
+    def test_viewers_may_not(self, viewer: User) -> None:
+        client = APIClient()
+        client.force_authenticate(viewer)
+        assert client.post("/api/v1/jobs/", {"kind": "deliver", "filter": {}}).status_code == 403
+
+
 class TestFingerprint:
     """It is looked at, compared by a person, and confirmed; until then nothing secret is sent."""
 

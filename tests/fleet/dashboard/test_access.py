@@ -37,6 +37,7 @@ CHANGING = {
     "device-fingerprint",
     "key-deliver",
     "restart-devices",
+    "deliver-again",
     "import-add",
     "import-apply",
     "export-secrets",
@@ -76,7 +77,7 @@ OWN = {"token-list", "token-add", "token-revoke"}
 """Pages about what belongs to whoever asks; test_tokens.py has more about them."""
 OF_ADMINISTRATORS = {"webhook-list", "webhook-detail", "webhook-test"}
 """Pages that nobody else sees; test_webhooks.py has more about them."""
-SELECTED = {"manual-requests", "template-apply", "restart-devices"}
+SELECTED = {"manual-requests", "template-apply", "restart-devices", "deliver-again"}
 """Pages about the devices that the query names."""
 
 
@@ -124,7 +125,7 @@ def test_a_viewer_changes_nothing(name: str, fleet: dict[str, Any], viewer_clien
 OF_OPERATORS = {
     *("device-connector-test", "device-identify", "device-restart-settings", "found-add"),
     *("device-add", "device-edit", "device-restart", "restart-devices", "group-add", "group-edit"),
-    *("import-add", "import-apply", "key-deliver", "device-fingerprint"),
+    *("import-add", "import-apply", "key-deliver", "deliver-again", "device-fingerprint"),
 }
 
 

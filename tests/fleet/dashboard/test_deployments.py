@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from devices.delivery.deploy_texts import BROUGHT_BACK, OUTSIDE_WINDOW
 from devices.delivery.sweep import OTHER
-from devices.models import AuditEvent, Deployment, Device, DeviceGroup
+from devices.models import AuditEvent, Deployment, Device, DeviceGroup, Job
 from tests.devices.api.test_deployments import make_deployment
 from tests.devices.factories import VIRTUAL, make_device, make_key
 from tests.fleet.dashboard.filling import Form, entered, errors_at
@@ -153,6 +153,26 @@ class TestFleet:
         listed = Document(viewer_client.get(address))
         assert "Weak key" in listed.text
         assert len(listed.all("tr")) == 2
+
+    def test_a_selection_is_delivered_again(self, operator_client: Client) -> None:
+        devices = [make_device(**VIRTUAL) for _ in range(2)]
+        listed = Document(operator_client.get(reverse("device-list")))
+        address = reverse("deliver-again")
+        assert address in {button.get("formaction") for button in listed.all("button")}
+        selected = f"{address}?device={devices[0].pk}&device={devices[1].pk}"
+        asked = Document(operator_client.get(selected)).text
+        assert "Deliver the keys of 2 devices again" in asked
+        assert "also outside the maintenance windows" in asked
+        response = operator_client.post(selected)
+        job = Job.objects.get()
+        assert (job.kind, job.total) == ("deliver", 2)
+        assert response["Location"] == reverse("job-detail", args=[job.pk])
+        assert operator_client.get(address).status_code == 400
+
+    def test_a_viewer_is_offered_no_selection(self, viewer_client: Client) -> None:
+        make_device(**VIRTUAL)
+        listed = Document(viewer_client.get(reverse("device-list")))
+        assert [box for box in listed.all("input") if box.get("name") == "device"] == []
 
 
 class TestFingerprint:
