@@ -80,6 +80,14 @@ class Bench:
                 return row
         raise AssertionError(f"after {most} steps it is {row.state}: {row.explanation}")
 
+    def correct(self, **settings: Any) -> None:
+        """Change settings of the connector, as somebody corrects them; None takes one away."""
+        device = Device.objects.get(pk=self.device.pk)
+        values = {**device.connector_settings, **settings}
+        inventory.update_device(
+            SYSTEM, device, connector_settings={k: v for k, v in values.items() if v is not None}
+        )
+
     @property
     def served(self) -> str:
         """SHA-256 of the certificate that the MFP serves."""

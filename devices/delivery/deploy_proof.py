@@ -1,0 +1,89 @@
+"""The proof of a delivery: a handshake that shows the certificate, and what follows from one that does not."""
+
+from __future__ import annotations
+
+from django.db import transaction
+
+from devices import restarts
+from devices.delivery import sweep
+from devices.delivery.connectors import registry
+from devices.delivery.connectors.base import Capability, Connector, Material
+from devices.delivery.deploy_end import CLOSED, WITHOUT_FORMER, audit_outcome, end
+from devices.delivery.deploy_material import served_by
+from devices.delivery.deploy_texts import (
+    AWAY_SINCE,
+    NEVER_SEEN_AGAIN,
+    NO_FORMER,
+    NOT_SERVED,
+    SERVED_IN_PART,
+    SERVES_ANOTHER,
+)
+from devices.delivery.turn import DeploymentTurn
+from devices.models import KeyAndCertificate
+from devices.rules.deployment import DeploymentEvent, next_look, next_try
+from devices.rules.keys import KeyUse
+
+
+def verify(turn: DeploymentTurn, connector: Connector, material: Material) -> None:
+    """Whether the device serves the certificate."""
+    row = turn.deployment
+    if row.key_use != KeyUse.TLS:
+        end(turn, DeploymentEvent.CANNOT_BE_SEEN, "", **WITHOUT_FORMER)
+        return
+    served = served_by(connector)
+    if served.all_are(material.fingerprint_sha256):
+        seen(turn)
+    elif not served.fingerprints:
+        tries = row.tries + 1
+        at = next_try(now=turn.clock(), tries=tries, since=row.since)
+        if at is None:
+            end(turn, DeploymentEvent.GIVEN_UP, NEVER_SEEN_AGAIN + "\n" + served.problem, tries=tries)
+        else:
+            explanation = AWAY_SINCE + "\n" + served.problem
+            turn.rest(DeploymentEvent.NOT_SEEN, at, explanation=explanation, tries=tries)
+    else:
+        _serves_another(turn, connector, material.fingerprint_sha256 in served.fingerprints)
+
+
+def _serves_another(turn: DeploymentTurn, connector: Connector, in_part: bool) -> None:
+    row = turn.deployment
+    looks = row.looks + 1
+    at = next_look(now=turn.clock(), looks=looks)
+    if at is not None:
+        explanation = SERVED_IN_PART if in_part else SERVES_ANOTHER
+        turn.rest(DeploymentEvent.NOT_SEEN, at, explanation=explanation, looks=looks)
+    elif in_part:
+        end(turn, DeploymentEvent.GIVEN_UP, SERVED_IN_PART, looks=looks)
+    elif row.former is None:
+        end(turn, DeploymentEvent.GIVEN_UP, NO_FORMER, looks=looks)
+    else:
+        now = turn.clock()
+        turn.rest(
+            DeploymentEvent.TAKE_BACK,
+            now,
+            explanation=NOT_SERVED,
+            looks=looks,
+            tries=0,
+            since=now,
+            sent_at=None,
+        )
+
+
+@transaction.atomic
+def seen(turn: DeploymentTurn) -> None:
+    """The handshake showed the certificate: the end, unless a former key is to be deleted from the device."""
+    row, now = turn.deployment, turn.clock()
+    restarts.lock(row.device_id)
+    removes = (
+        row.former is not None
+        and row.former_is_overwritten
+        and row.former["name"] != row.key.name
+        and registry.can(row.device.connector, Capability.REMOVE)
+    )
+    after = {**CLOSED, "next_action_at": now} if removes else {**CLOSED, **WITHOUT_FORMER}
+    turn.write(DeploymentEvent.SEEN, **after, explanation="", tries=0, since=now, completed_at=now)
+    key = KeyAndCertificate.objects.filter(pk=row.key_id)
+    key.filter(delivered_at__isnull=True).update(delivered_at=now)
+    key.update(verified_at=now)
+    sweep.expect(row.device, now=now)
+    audit_outcome(turn, row.state, now)
