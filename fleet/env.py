@@ -12,6 +12,7 @@ import secrets
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,8 @@ class Environment:
     """How long a claimed request may wait in the queue before it is claimed anew."""
     api_rate: tuple[int, int] | None
     """Calls to REST that a token may make, and within how many seconds; None: as many as it likes."""
+    sweep_interval: timedelta | None
+    """Between two looks at the certificate that a device serves; None: nobody looks."""
 
 
 def kept_secret(path: Path, draw: Callable[[], str]) -> str:
@@ -114,6 +117,21 @@ def _rate(text: str) -> tuple[int, int] | None:
     return int(count), _PERIODS[period]
 
 
+_MOST_SWEEP_HOURS = 30 * 24
+
+
+def _sweep_interval(text: str) -> timedelta | None:
+    """A whole number of hours; None for `off` and 0."""
+    hours = text.strip()
+    if hours in {"off", "0"}:
+        return None
+    if not (hours.isascii() and hours.isdigit() and 1 <= int(hours) <= _MOST_SWEEP_HOURS):
+        raise ImproperlyConfigured(
+            f"FLEETSEAL_SWEEP_HOURS: expected whole hours from 1 to {_MOST_SWEEP_HOURS}, or off; not {text!r}"
+        )
+    return timedelta(hours=int(hours))
+
+
 def _make_folder(data_dir: Path) -> None:
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
@@ -164,6 +182,7 @@ def read() -> Environment:
             tick_seconds=env.float("FLEETSEAL_TICK_SECONDS", 2.0),
             lease_seconds=env.int("FLEETSEAL_LEASE_SECONDS", 60),
             api_rate=_rate(env.str("FLEETSEAL_API_RATE", "6000/min")),
+            sweep_interval=_sweep_interval(env.str("FLEETSEAL_SWEEP_HOURS", "24")),
         )
     except ValueError as error:  # EnvError is one; an unreadable NAME_FILE is a plain one
         raise ImproperlyConfigured(str(error)) from None

@@ -178,6 +178,7 @@ SPECTACULAR_SETTINGS = {
 }
 
 API_RATE = ENV.api_rate
+SWEEP_INTERVAL = ENV.sweep_interval
 
 _COUNTERS = ENV.broker_url.replace("redis+socket://", "unix://", 1)
 CACHES: dict[str, Any] = {

@@ -1,7 +1,8 @@
 """The sweep (F5): every device whose certificate was verified once is looked at again and again, to find drift.
 
-Staggered: each device has its own time (`probe_due_at`), a day after the last one, give or take an hour. A claim
-moves that time ahead, so two workers never look at one device, and a worker that dies costs it one look.
+Staggered: each device has its own time (`probe_due_at`), the interval of the settings after the last one, give or
+take a 24th of it: a day and an hour, unless told otherwise. A claim moves that time ahead, so two workers never look
+at one device, and a worker that dies costs it one look.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from cryptography import x509
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext_noop
@@ -32,11 +34,11 @@ from devices.webhooks import outbox
 
 logger = logging.getLogger(__name__)
 
-INTERVAL = timedelta(days=1)
-"""Between two looks at a device."""
+WHEN_OFF = timedelta(days=1)
+"""The interval by which times are noted while nobody looks: the devices are due when the sweep is switched on."""
 
-_STAGGER = timedelta(hours=1)
-"""By how much the next look is sooner or later, so that a fleet that was delivered at once spreads."""
+_STAGGER = 1 / 24
+"""By which share of the interval a look is sooner or later, so that a fleet that was delivered at once spreads."""
 
 CLAIMED_AT_ONCE = 512
 """Devices; when all are silent a turn takes CLAIMED_AT_ONCE * ports / probe.AT_ONCE * probe.TIMEOUT seconds."""
@@ -62,14 +64,19 @@ EXPLANATIONS = {
 }
 
 
+def _interval() -> timedelta:
+    configured: timedelta | None = settings.SWEEP_INTERVAL
+    return configured or WHEN_OFF
+
+
 def next_look(device_id: int, now: datetime) -> datetime:
     """When the device is looked at next: always the same distance for one device, not the same for all."""
     share = (device_id * 2654435761 % 2**32) / 2**32  # Knuth's multiplicative hash spreads neighbors
-    return now + INTERVAL + (2 * share - 1) * _STAGGER
+    return now + _interval() * (1 + (2 * share - 1) * _STAGGER)
 
 
 def expect(device: Device, *, now: datetime) -> None:
-    """The device serves its TLS key's certificate, as was just seen: forget drift, and look again in a day."""
+    """The device serves its TLS key's certificate, as was just seen: forget drift, and look again later."""
     Device.objects.filter(pk=device.pk).update(
         probe_due_at=next_look(device.pk, now), probed_at=now, drift="", drift_explanation=""
     )
@@ -85,7 +92,13 @@ class Expected:
 
 
 def sweep_due(now: datetime, *, clock: Callable[[], datetime] = timezone.now) -> int:
-    """Look at the devices that are due at `now`, and record what was found; how many were looked at."""
+    """Look at the devices that are due at `now`, and record what was found; how many were looked at.
+
+    None of them while the sweep is switched off (FLEETSEAL_SWEEP_HOURS).
+    """
+    if settings.SWEEP_INTERVAL is None:
+        return 0
+    _bring_forward(now)
     claimed = _claim(now)
     expected = _expected(claimed)
     _stop([each for each in expected if not each.fingerprint])
@@ -105,6 +118,19 @@ def sweep_due(now: datetime, *, clock: Callable[[], datetime] = timezone.now) ->
     return len(wanted)
 
 
+def _bring_forward(now: datetime) -> None:
+    """Devices whose time was set when the interval was longer are looked at within the one that counts now."""
+    latest = now + _interval() * (1 + _STAGGER)
+    late = Device.objects.filter(probe_due_at__gt=latest).values_list("pk", flat=True)
+    if ids := list(late[:CLAIMED_AT_ONCE]):
+        _set_next([(pk, next_look(pk, now)) for pk in ids])
+
+
+def _set_next(times: Iterable[tuple[int, datetime]]) -> None:
+    rows = [Device(pk=pk, probe_due_at=at) for pk, at in times]
+    Device.objects.bulk_update(rows, ["probe_due_at"], batch_size=200)
+
+
 @transaction.atomic
 def _claim(now: datetime) -> list[int]:
     """Devices that are due, the longest-due first, with their next time set."""
@@ -113,8 +139,7 @@ def _claim(now: datetime) -> list[int]:
         return []
     locked = due.select_for_update(skip_locked=True, no_key=True).order_by("probe_due_at", "pk")
     ids = list(locked.values_list("pk", flat=True)[:CLAIMED_AT_ONCE])
-    rows = [Device(pk=pk, probe_due_at=next_look(pk, now)) for pk in ids]
-    Device.objects.bulk_update(rows, ["probe_due_at"], batch_size=200)
+    _set_next((pk, next_look(pk, now)) for pk in ids)
     return ids
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,14 @@ def test_every_secret_can_come_out_of_a_file(tmp_path: Path, monkeypatch: pytest
         ("FLEETSEAL_API_RATE", "6000", "FLEETSEAL_API_RATE: expected a number of calls"),
         ("FLEETSEAL_API_RATE", "0/min", "FLEETSEAL_API_RATE"),
         ("FLEETSEAL_API_RATE", "5/day", "FLEETSEAL_API_RATE"),
+        (
+            "FLEETSEAL_SWEEP_HOURS",
+            "",
+            "FLEETSEAL_SWEEP_HOURS: expected whole hours from 1 to 720, or off; not ''",
+        ),
+        ("FLEETSEAL_SWEEP_HOURS", "1.5", "FLEETSEAL_SWEEP_HOURS"),
+        ("FLEETSEAL_SWEEP_HOURS", "-1", "FLEETSEAL_SWEEP_HOURS"),
+        ("FLEETSEAL_SWEEP_HOURS", "721", "FLEETSEAL_SWEEP_HOURS"),
         ("DATABASE_URL", "mysql://u@db/fleetseal", "DATABASE_URL: expected postgresql://"),
         ("DATABASE_URL_FILE", "/nonexistent/secret", "DATABASE_URL_FILE must be a readable file path"),
     ],
@@ -101,6 +110,24 @@ def test_how_often_a_token_may_call(
 ) -> None:
     monkeypatch.setenv("FLEETSEAL_API_RATE", value)
     assert env.read().api_rate == rate
+
+
+@pytest.mark.parametrize(
+    ("value", "interval"),
+    [
+        ("1", timedelta(hours=1)),
+        (" 24\n", timedelta(days=1)),
+        ("720", timedelta(days=30)),
+        ("off", None),
+        ("0", None),
+    ],
+)
+def test_how_often_served_certificates_are_looked_at(
+    monkeypatch: pytest.MonkeyPatch, value: str, interval: timedelta | None
+) -> None:
+    assert env.read().sweep_interval == timedelta(days=1)
+    monkeypatch.setenv("FLEETSEAL_SWEEP_HOURS", value)
+    assert env.read().sweep_interval == interval
 
 
 def test_a_wrong_encryption_key_is_not_quoted(monkeypatch: pytest.MonkeyPatch) -> None:

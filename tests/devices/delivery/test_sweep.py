@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection
-from django.test.utils import CaptureQueriesContext
+from django.test.utils import CaptureQueriesContext, override_settings
 
 from devices.audit import Actor
 from devices.delivery import probe, sweep
-from devices.delivery.sweep import INTERVAL, OTHER, WRONG_NAME, next_look, sweep_due
+from devices.delivery.sweep import OTHER, WRONG_NAME, next_look, sweep_due
 from devices.models import AuditEvent, Device, KeyAndCertificate, WebhookDelivery
 from devices.webhooks import service as webhooks
 from tests.devices.delivery.conftest import Bench
@@ -42,7 +42,7 @@ def test_a_device_is_due_a_day_after_it_was_verified_give_or_take_an_hour(
 ) -> None:
     due = device(bench).probe_due_at
     assert due
-    assert abs(due - bench.clock() - INTERVAL) <= timedelta(hours=1, minutes=1)
+    assert abs(due - bench.clock() - timedelta(days=1)) <= timedelta(hours=1, minutes=1)
     times = {next_look(number, bench.clock()) for number in range(1000)}
     assert len(times) == 1000
     assert max(times) - min(times) > timedelta(hours=1.9), "a fleet that was delivered at once spreads"
@@ -155,3 +155,45 @@ def test_what_is_claimed_and_expected_costs_the_same_for_few_and_many(bench: Ben
             sweep._expected([bench.device.pk] * 3)
         counts.append(len(captured))
     assert counts == [2, 2]
+
+
+class TestInterval:
+    """FLEETSEAL_SWEEP_HOURS: how often, or not at all."""
+
+    def test_a_look_is_the_interval_away_give_or_take_a_24th(self, bench: Bench) -> None:
+        now = bench.clock()
+        with override_settings(SWEEP_INTERVAL=timedelta(hours=240)):
+            distances = [next_look(number, now) - now for number in range(1000)]
+        assert timedelta(hours=230) <= min(distances) < timedelta(hours=231)
+        assert timedelta(hours=249) < max(distances) <= timedelta(hours=250)
+
+    def test_switched_off_nobody_looks_and_switched_on_again_the_devices_are_due(
+        self, bench: Bench, verified: KeyAndCertificate
+    ) -> None:
+        bench.behave(forgets=True)
+        with override_settings(SWEEP_INTERVAL=None):
+            assert swept(bench) == 0
+            assert device(bench).drift == ""
+            bench.behave()
+            bench.delivered_to_the_end(bench.issue())
+            assert device(bench).probe_due_at, "noted for when it is switched on"
+        bench.behave(forgets=True)
+        assert swept(bench) == 1
+        assert device(bench).drift == "other_certificate"
+
+    def test_a_shorter_one_counts_at_once(self, bench: Bench, verified: KeyAndCertificate) -> None:
+        with override_settings(SWEEP_INTERVAL=timedelta(days=30)):
+            assert swept(bench) == 1
+        due = device(bench).probe_due_at
+        assert due
+        assert due - bench.clock() > timedelta(days=28)
+        assert sweep_due(bench.clock(), clock=bench.clock) == 0
+        due = device(bench).probe_due_at
+        assert due
+        assert timedelta(hours=23) <= due - bench.clock() <= timedelta(hours=25, minutes=1)
+        assert swept(bench) == 1
+
+    def test_what_was_set_by_it_stays(self, bench: Bench, verified: KeyAndCertificate) -> None:
+        due = device(bench).probe_due_at
+        assert sweep_due(bench.clock(), clock=bench.clock) == 0
+        assert device(bench).probe_due_at == due
