@@ -18,7 +18,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from devices.enrollment.requests import SETTINGS_FIELDS
-from devices.models import AuditEvent, Deployment, Restart, ScepSettings, SettingsTemplate
+from devices.models import AuditEvent, Deployment, Device, Restart, ScepSettings, SettingsTemplate
 from devices.models.choices import (
     DeliveryStateChoices,
     DeploymentStateChoices,
@@ -232,6 +232,13 @@ def deployment_badge(delivery: Deployment) -> SafeString:
     """Where a delivery stands."""
     choice = DeploymentStateChoices(delivery.state)
     return badge(choice.label, DEPLOYMENT_COLORS[choice], moving=choice in MOVING_DEPLOYMENTS)
+
+
+@register.filter
+def delivery_states(device: Device) -> list[tuple[str, str]]:
+    """Where the deliveries of the device's keys stand, each state once, with its color; they are at hand."""
+    states = dict.fromkeys(DeploymentStateChoices(delivery.state) for delivery in device.deployments.all())
+    return [(str(state.label), DEPLOYMENT_COLORS[state]) for state in states]
 
 
 @register.filter

@@ -7,6 +7,7 @@ from functools import partial
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
+from django.db.models import Prefetch
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -36,6 +37,9 @@ from fleet.dashboard.views.common import (
 RESTARTS_SHOWN = 5
 """On the device's page; the API has more."""
 
+_DELIVERIES = Deployment.objects.only("device", "state").order_by("-pk")
+"""What the list shows of them, the newest first."""
+
 OF_SELECTIONS = (
     *(Permission.ADD_ISSUANCE_REQUEST, Permission.CHANGE_SCEP_SETTINGS),
     *(Permission.RESTART_DEVICE, Permission.DEPLOY_DEVICE),
@@ -54,7 +58,9 @@ def device_list(request: HttpRequest) -> HttpResponse:
     context = {
         "filter": found,
         "ordering": ordering,
-        "page": page_of(request, devices.order_by(ordering, "pk")),
+        "page": page_of(
+            request, devices.prefetch_related(Prefetch("deployments", _DELIVERIES)).order_by(ordering, "pk")
+        ),
         "filter_query": filter_query(request),
         "may_select": any(may(request.user, permission) for permission in OF_SELECTIONS),
         "is_filtered": any(found.form.cleaned_data.values()) if found.is_valid() else True,

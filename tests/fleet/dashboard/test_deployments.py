@@ -130,6 +130,23 @@ class TestDevicePage:
         assert OTHER in text
 
 
+class TestDeviceList:
+    def test_each_devices_deliveries_and_drift_stand_in_its_row(self, viewer_client: Client) -> None:
+        (one, other), counts = [make_device(**VIRTUAL) for _ in range(2)], []
+        Device.objects.filter(pk=other.pk).update(drift="other_certificate", drift_explanation=OTHER)
+        make_deployment(make_key(one, name="A", key_use="tls"), state="verified")
+        for name, state in (("B", "verified"), ("C", "failed")):
+            with CaptureQueriesContext(connection) as captured:
+                viewer_client.get(reverse("device-list"))
+            counts.append(len(captured))
+            make_deployment(make_key(one, name=name), state=state)
+        first, second = Document(viewer_client.get(reverse("device-list"))).all("tr")[1:]
+        assert (first.text.count("Verified"), first.text.count("Delivery failed")) == (1, 1)
+        assert "Another certificate" in second.text
+        assert "Verified" not in second.text
+        assert counts[0] == counts[1]
+
+
 class TestFleet:
     def test_the_start_page_counts_and_leads_to_them(self, viewer_client: Client) -> None:
         make_device()

@@ -14,6 +14,7 @@ from devices import inventory
 from devices.audit import SYSTEM
 from devices.models import Device
 from fleet.dashboard.views.common import PAGE_SIZE
+from tests.devices.api.test_deployments import make_deployment
 from tests.devices.factories import make_device, make_server, make_timed_device
 from tests.fleet.dashboard.conftest import make_key, make_line
 from tests.fleet.dashboard.html import Document
@@ -127,7 +128,7 @@ def populate(count: int) -> None:
         inventory.update_device(SYSTEM, device, group=group)
         device = Device.objects.select_related("scep_settings__server").get(pk=device.pk)
         make_line(device, 2, details=f"Communication Error (TOP ERROR {500 + number})")
-        make_key(device)
+        make_deployment(make_key(device))
 
 
 def queries(client: Client, path: str, django_connection: Any) -> int:
