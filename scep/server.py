@@ -2,8 +2,8 @@
 
     python -m scep serve --directory demo-ca --port 8080 --challenge-file challenge
 
-`python -m scep.server` is the same (`scep.command.serve`). The CA's certificate is demo-ca/ca.pem, what it issued
-demo-ca/issued/, which messages came demo-ca/messages.jsonl.
+is the program (`scep.command.serve`): the CA's certificate is demo-ca/ca.pem, what it issued demo-ca/issued/, which
+messages came demo-ca/messages.jsonl.
 """
 
 from __future__ import annotations
@@ -144,9 +144,3 @@ def serving(responder: Responder, port: int = 0, *, tls: ssl.SSLContext | None =
         server.shutdown()
         server.server_close()
         thread.join()
-
-
-if __name__ == "__main__":
-    from scep.command.serve import main
-
-    sys.exit(main(sys.argv[1:]))

@@ -109,7 +109,7 @@ class Demo:
     def ca(self) -> Program:
         """The demo CA as a program of the tree."""
         command = [
-            *(sys.executable, "-m", "scep.server"),
+            *(sys.executable, "-m", "scep", "serve"),
             *("--directory", str(self.data_dir / "demo-ca")),
             *("--port", str(self.memory.ca_port), "--challenge-file", str(self.challenge_file)),
             # longer than INTERVAL_DAYS, and not all the same: "Expires next" has something to show

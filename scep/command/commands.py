@@ -202,7 +202,7 @@ def _poll(parser: argparse.ArgumentParser) -> None:
     options.add_permissions(parser)
 
 
-def add_serving(parser: argparse.ArgumentParser) -> None:
+def _serve(parser: argparse.ArgumentParser) -> None:
     """Where the CA lives, and how it answers."""
     parser.add_argument(
         "--directory", type=Path, required=True, metavar="DIR", help="where the CA lives; made when missing"
@@ -285,7 +285,7 @@ COMMANDS = {
         "--directory DIR",
         "be a SCEP server on 127.0.0.1, for demos and for trying clients",
         "serve:serve",
-        add_serving,
+        _serve,
         "Not a CA for production. The CA's certificate is DIR/ca.pem, what it issued DIR/issued/, which\n"
         "messages came DIR/messages.jsonl. Ctrl-C and SIGTERM end it with exit code 0.",
     ),

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import argparse
 import signal
-import sys
 import threading
-import time
-from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
 from scep.authority import Authority
 from scep.behavior import Behavior
 from scep.command import options
-from scep.command.commands import add_serving
-from scep.command.console import Console
 from scep.command.files import explained
-from scep.command.outcome import Exit, FileProblem, Report, Stopped, UsageProblem
+from scep.command.outcome import FileProblem, Report, UsageProblem
 from scep.command.run import Run
 from scep.responder import Responder
 from scep.server import Server
@@ -60,19 +54,3 @@ def _server(given: argparse.Namespace, run: Run) -> Server:
         raise UsageProblem(
             f"Cannot listen on port {given.port} of 127.0.0.1: {error}. Give another --port."
         ) from error
-
-
-def main(words: Sequence[str]) -> int:
-    """`python -m scep.server`: the same with fewer ways to end. Exit code 2 when it cannot start."""
-    parser = options.Parser(
-        prog="python -m scep.server",
-        description="A SCEP server on 127.0.0.1 for demos and tests; not a CA for production.",
-    )
-    add_serving(parser)
-    run = Run(Console(sys.stdout, sys.stderr), now=lambda: datetime.now(UTC), sleep=time.sleep)
-    try:
-        serve(parser.parse(list(words)), run)
-    except Stopped as stopped:
-        sys.stderr.write(f"scep.server: {stopped}\n")
-        return Exit.USAGE
-    return Exit.DONE

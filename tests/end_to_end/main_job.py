@@ -265,7 +265,7 @@ def _responder(directory: Path, delay: float) -> Iterator[Ca]:
     challenge.write_text(CHALLENGE)
     words = ["--directory", str(folder), "--port", str(port), "--challenge-file", str(challenge)]
     words += ["--delay", str(delay)]
-    command = [sys.executable, "-m", "scep.server", *words]
+    command = [sys.executable, "-m", "scep", "serve", *words]
     log = directory / "responder.log"
 
     def messages() -> list[dict[str, Any]]:

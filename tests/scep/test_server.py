@@ -1,4 +1,4 @@
-"""The responder over HTTP, and `python -m scep.server` as a process."""
+"""The responder over HTTP, and `python -m scep serve` as a process."""
 
 from __future__ import annotations
 
@@ -185,11 +185,11 @@ def test_a_port_of_ones_choice(authority: Authority) -> None:
 
 
 class Program:
-    """`python -m scep.server` with its CA in `directory`."""
+    """`python -m scep serve` with its CA in `directory`."""
 
     def __init__(self, directory: Path, *words: str, challenge: str = CHALLENGE) -> None:
         self.directory = directory
-        command = [sys.executable, "-m", "scep.server", "--directory", str(directory), "--port", "0"]
+        command = [sys.executable, "-m", "scep", "serve", "--directory", str(directory), "--port", "0"]
         self.process = subprocess.Popen(
             [*command, "--challenge-env", "THE_CHALLENGE", *words],
             cwd=ROOT,
@@ -225,7 +225,7 @@ def program(directory: Path, *words: str) -> Iterator[Program]:
 def refused(*words: str, env: dict[str, str] | None = None) -> tuple[int, str]:
     """Exit status and stderr of a program that does not start."""
     ended = subprocess.run(
-        [sys.executable, "-m", "scep.server", *words],
+        [sys.executable, "-m", "scep", "serve", *words],
         cwd=ROOT,
         env=os.environ | (env or {}),
         capture_output=True,
@@ -296,9 +296,9 @@ def test_what_keeps_it_from_starting(tmp_path: Path) -> None:
     status, said = refused(*at, "--challenge-env", "NOT_SET_ANYWHERE")
     assert (status, "NOT_SET_ANYWHERE" in said) == (2, True)
     status, said = refused(*at, "--challenge-file", str(tmp_path / "missing"))
-    assert (status, "missing" in said) == (2, True)
+    assert (status, "missing" in said) == (9, True)
     status, said = refused(*at, "--challenge-env", "EMPTY", env={"EMPTY": " "})
-    assert (status, "is empty" in said) == (2, True)
+    assert (status, "is empty" in said) == (9, True)
     status, said = refused(*at, "--days", "60-30")
     assert (status, "60-30" in said) == (2, True)
     with socket.socket() as taken:
@@ -309,4 +309,4 @@ def test_what_keeps_it_from_starting(tmp_path: Path) -> None:
     assert (status, "in use" in said) == (2, True)
     (tmp_path / "ca.pem").write_text("no certificate")
     status, said = refused(*at)
-    assert (status, "Traceback" in said, said.startswith("scep.server: ")) == (2, False, True)
+    assert (status, "Traceback" in said, said.startswith("python -m scep serve: ")) == (9, False, True)

@@ -11,9 +11,8 @@ import pytest
 
 from scep.command.commands import COMMANDS, parser_of
 from scep.command.outcome import EXIT_OF, Exit
-from scep.server import Server
 from tests.peers.process import free_port, is_listening, running
-from tests.scep.command.running import COMMAND, ROOT, check_issued, environment, scep
+from tests.scep.command.running import ROOT, check_issued, environment, scep
 
 MANUAL = (ROOT / "docs" / "command.md").read_text()
 
@@ -81,16 +80,3 @@ def test_the_examples_run(tmp_path: Path) -> None:
     (tmp_path / "mfp-07" / "ca.crl").unlink()
     check_issued(tmp_path / "mfp-07")
     assert (tmp_path / "challenge").stat().st_mode & 0o077 == 0
-
-
-def test_both_ways_to_serve_are_one(tmp_path: Path) -> None:
-    helps = [
-        subprocess.run(
-            command, capture_output=True, text=True, check=True, env=environment(), timeout=60
-        ).stdout
-        for command in ([*COMMAND, "serve", "--help"], [sys.executable, "-m", "scep.server", "--help"])
-    ]
-    ours, theirs = (set(re.findall(r"^  (--[a-z-]+)", text, re.MULTILINE)) for text in helps)
-    assert ours - theirs == {"--json"}
-    assert theirs <= ours
-    assert Server.__doc__
