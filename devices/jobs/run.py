@@ -50,10 +50,15 @@ def claim_due(now: datetime) -> list[tuple[int, uuid.UUID]]:
     return [(job_id, lease) for job_id in due if (lease := claim(job_id, now)) is not None]
 
 
+@transaction.atomic
 def claim(job_id: int, now: datetime) -> uuid.UUID | None:
     """The lease of one job, when it is due at `now` and nobody else was faster."""
     lease = uuid.uuid4()
     due = Job.objects.filter(pk=job_id, next_action_at__lte=now)
+    # whoever is in the middle of a long step holds the row, and is not silent: nobody waits for that step's end.
+    # On SQLite the transaction itself is exclusive (BEGIN IMMEDIATE), and there is nothing to skip.
+    if due.select_for_update(skip_locked=True).first() is None:
+        return None
     return lease if due.update(lease=lease, next_action_at=now + LEASE) else None
 
 

@@ -12,7 +12,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.translation import gettext as _
 
-from devices.jobs.turn import LEASE, TURN, LeaseLost, Turn
+from devices.jobs.turn import SILENCE, TURN, LeaseLost, Turn
 from devices.models import Job
 from devices.models.choices import JobStateChoices
 from devices.models.job import Progress
@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 BEAT = timedelta(seconds=5)
 """How often a job that is one transaction is heard of while it runs."""
 
-_PER_ROW = timedelta(milliseconds=20)
-"""Far more than a row takes, where nobody can be heard of meanwhile."""
+_PER_ROW = timedelta(milliseconds=5)
+"""More than a row takes, where nobody can be heard of meanwhile. Who asks too early waits; nothing is lost."""
 
 
 class _Withdrawn(Exception):
@@ -85,7 +85,13 @@ class StepsTurn(Turn):
     def _take_whole(self) -> bool:
         refusals: dict[int, str] = {}
         heart = _Heart(self)
-        self.hold(next_action_at=self.clock() + heart.longest_silence)
+        message = _("An earlier try was interrupted in the middle, and nothing of it was applied.")
+        self.hold(
+            done=0,
+            refused=0,
+            message=message if self.job.started_at else "",
+            next_action_at=self.clock() + heart.longest_silence,
+        )
         try:
             with transaction.atomic():
                 for progress in self._steps():
@@ -128,7 +134,7 @@ class _Heart:
     @property
     def longest_silence(self) -> timedelta:
         """How long nobody else may take the job over."""
-        return LEASE if self._can else LEASE + self._turn.job.total * _PER_ROW
+        return SILENCE if self._can else SILENCE + self._turn.job.total * _PER_ROW
 
     def beat(self, progress: Progress) -> None:
         """Say how far it is, when it is time. Raises LeaseLost when the job was canceled or taken over."""
@@ -142,7 +148,7 @@ class _Heart:
             cursor.execute(
                 f"UPDATE {Job._meta.db_table} SET next_action_at = %s, done = %s, refused = %s "  # noqa: S608
                 "WHERE id = %s AND lease = %s",
-                [now + LEASE, progress.done, progress.refused, self._turn.job.pk, self._turn.lease],
+                [now + SILENCE, progress.done, progress.refused, self._turn.job.pk, self._turn.lease],
             )
             if not cursor.rowcount:
                 raise LeaseLost

@@ -22,7 +22,13 @@ from devices.models.choices import JobStateChoices
 from devices.models.job import Progress
 
 LEASE = timedelta(seconds=60)
-"""How long a worker may be silent about a job before another one takes it over; a device takes far less."""
+"""How long a job may wait in the queue for the worker that was rung, before another one is."""
+
+SILENCE = timedelta(seconds=15)
+"""How long a worker may say nothing of the job that it works on, before another one takes the job over.
+
+Far more than the work between two words takes. Whoever says nothing for longer loses the job, and nothing of it.
+"""
 
 TURN = timedelta(seconds=15)
 """How long a worker stays with one job before it lets others have their turn."""
@@ -53,7 +59,7 @@ class Turn:
 
     def hold(self, **fields: Any) -> None:
         """Compare-and-swap on the lease, which is renewed. Raises LeaseLost."""
-        values = {"next_action_at": self.clock() + LEASE, **fields}
+        values = {"next_action_at": self.clock() + SILENCE, **fields}
         if not Job.objects.filter(pk=self.job.pk, lease=self.lease).update(**values):
             raise LeaseLost
 

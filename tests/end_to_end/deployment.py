@@ -41,6 +41,19 @@ class Api:
             raise RuntimeError(f"{method} {path}: {response.status_code} {response.text[:500]}")
         return response.json()
 
+    def upload(self, path: str, content: bytes, content_type: str) -> Any:
+        """Send a file as the body; the response's JSON. Raises requests.HTTPError."""
+        headers = {"Content-Type": content_type}
+        response = self._session.post(self._root + path, data=content, headers=headers, timeout=60)
+        response.raise_for_status()
+        return response.json()
+
+    def download(self, path: str) -> bytes:
+        """A file. Raises requests.HTTPError."""
+        response = self._session.get(self._root + path, timeout=120)
+        response.raise_for_status()
+        return response.content
+
     def every(self, path: str, **params: Any) -> Iterator[Any]:
         """Every row of a list, page by page."""
         page = self.call("GET", path, **params)
@@ -73,6 +86,11 @@ class Deployment:
     def environment(self) -> dict[str, str]:
         """What makes another process a part of this installation."""
         return dict(self._env)
+
+    @property
+    def database_url(self) -> str:
+        """For a look from outside, and for locks that hold a worker where it is."""
+        return self._env["DATABASE_URL"]
 
     def manage(self, *arguments: str) -> None:
         """Run one management command to its end."""

@@ -155,7 +155,7 @@ def test_a_killed_worker_leaves_no_device_half_done_and_none_is_done_twice(
             run.advance(job.pk, claim(job))
     assert IssuanceRequest.objects.count() == 2, "the third one's transaction fell with its mark"
     assert run.claim_due(timezone.now()) == [], "the dead worker's lease still runs"
-    run.advance(job.pk, claim(job, after=turn.LEASE + timedelta(seconds=1)))
+    run.advance(job.pk, claim(job, after=turn.SILENCE + timedelta(seconds=1)))
     job.refresh_from_db()
     assert (job.state, job.done) == ("finished", 5)
     assert IssuanceRequest.objects.count() == 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from io import BytesIO
 from typing import Any
@@ -23,7 +24,7 @@ class Killed(BaseException):
     """As kill -9 in the middle of a row."""
 
 
-LATER = turn.LEASE + timedelta(seconds=1)
+LATER = turn.SILENCE + timedelta(seconds=1)
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +52,15 @@ def die_at(
     monkeypatch.setattr(module, name, dying)
 
 
+INTERRUPTED = "An earlier try was interrupted in the middle, and nothing of it was applied."
+
+
+def told(job: Job) -> tuple[int, str]:
+    """How many rows are done and what else the job says, as its page shows it."""
+    job.refresh_from_db()
+    return job.done, job.message
+
+
 def claim(job: Job | None, *, after: timedelta = timedelta()) -> Any:
     assert job
     return run.claim(job.pk, timezone.now() + after)
@@ -73,9 +83,13 @@ def test_a_killed_worker_leaves_whole_chunks_or_nothing_and_the_next_one_ends_it
     assert (job.state, job.done) == ("running", Device.objects.count())
     assert claim(job) is None, "the dead worker's lease still runs"
     assert found.rows.filter(state="waiting").exists()
-    longer = LATER + timedelta(seconds=10)  # where nobody hears of the one transaction, the lease is longer
-    run.advance(job.pk, claim(job, after=longer))
+    seen: list[tuple[int, str]] = []
+    run.advance(job.pk, claim(job, after=LATER), tell=lambda _progress: seen.append(told(job)))
+    assert seen[0] == ((9, "") if good_rows_only else (0, INTERRUPTED)), (
+        "nobody takes what was undone for done"
+    )
     job.refresh_from_db()
+    assert job.message == ""
     assert (job.state, job.done, job.refused) == ("finished", 10, 0)
     assert Device.objects.count() == 10
     assert AuditEvent.objects.filter(action="device.create").count() == 10
@@ -233,3 +247,30 @@ def test_all_or_nothing_is_heard_of_while_it_runs_and_heeds_a_cancel(
     if connection.vendor == "postgresql":
         assert 0 < max(seen) <= 30, "others see the progress of the one transaction"
     assert Device.objects.count() == (0 if seen else 30), "and a job that was taken away does nothing"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_is_in_the_middle_of_a_long_step_is_not_silent_and_nobody_waits_for_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = imports.apply(SYSTEM, checked(rows(3)), good_rows_only=True)
+    lease = claim(job)
+    old, claimed = apply._apply, []
+
+    def claim_meanwhile() -> None:
+        try:
+            claimed.append(claim(job, after=LATER))
+        finally:
+            connection.close()
+
+    def look_meanwhile(*args: Any, **kwargs: Any) -> Any:
+        if connection.vendor == "postgresql":  # where there is one writer at a time, nobody comes this far
+            others = ThreadPoolExecutor(1)
+            others.submit(claim_meanwhile).result(60)
+            others.shutdown(wait=False)
+        return old(*args, **kwargs)
+
+    monkeypatch.setattr(apply, "_apply", look_meanwhile)
+    run.advance(job.pk, lease)
+    job.refresh_from_db()
+    assert (job.state, job.done, {*claimed} - {None}) == ("finished", 3, set())
