@@ -1,7 +1,7 @@
 """Debian's `snmpd` as the agent of a printer: its `override` lines serve what a printer's agent serves.
 
-It restarts nothing by itself: `SnmpAgent.cycle` stops and starts it, as a printer does after prtGeneralReset. Its
-snmpEngineBoots counts that.
+It restarts nothing by itself: `SnmpAgent.cycle` stops and starts it, as a printer does after prtGeneralReset, and
+`SnmpAgent.obeying` does so whenever it was told to. Its snmpEngineBoots counts that.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import shutil
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,8 @@ COMMUNITY = "community-7731"
 READ_ONLY = "looks-only-7731"
 
 RESET = "1.3.6.1.2.1.43.5.1.1.3.1"
+IDLE_RESET = "3"
+"""notResetting (RFC 3805, prtGeneralReset)."""
 STATUS = "1.3.6.1.2.1.25.3.5.1.1.1"
 
 _CONFIGURATION = """
@@ -32,7 +35,7 @@ sysDescr Example Network Printer, Firmware: 2.1.0-b7
 override 1.3.6.1.2.1.25.3.2.1.3.1 octet_str "Example MFP 4000"
 override -rw {status} integer 3
 override 1.3.6.1.2.1.43.5.1.1.17.1 octet_str "SN-7731"
-override -rw {reset} integer 3
+override -rw {reset} integer {idle_reset}
 """
 
 
@@ -61,6 +64,7 @@ class SnmpAgent:
                 privacy=PRIVACY_PASSWORD,
                 status=STATUS,
                 reset=RESET,
+                idle_reset=IDLE_RESET,
             )
         )
 
@@ -91,6 +95,26 @@ class SnmpAgent:
         """Restart, as a printer does."""
         self.stop()
         self.start()
+
+    @contextlib.contextmanager
+    def obeying(self) -> Iterator[list[str]]:
+        """Until the block ends it restarts when its prtGeneralReset is set; yields what it was set to, each time."""
+        ended, came = threading.Event(), list[str]()
+
+        def obey() -> None:
+            while not ended.wait(0.2):
+                value = self.value(RESET)
+                if value != IDLE_RESET:
+                    came.append(value)
+                    self.cycle()
+
+        watcher = threading.Thread(target=obey)
+        watcher.start()
+        try:
+            yield came
+        finally:
+            ended.set()
+            watcher.join()
 
     def value(self, oid: str) -> str:
         """What net-snmp's own client reads, by SNMPv2c."""

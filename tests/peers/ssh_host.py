@@ -100,6 +100,15 @@ class TlsServer:
 def tls_server(directory: Path) -> Iterator[TlsServer]:
     """Serves `server.crt` and `server.key` of `directory`, self-signed at first, until the block ends."""
     key, certificate, port = directory / "server.key", directory / "server.crt", free_port()
+    factory_certificate(key, certificate)
+    script = Path(__file__).with_name("reloading_tls_server.py")
+    command = [sys.executable, str(script), str(port), str(certificate), str(key)]
+    with running(command, ready=lambda: is_listening(port), log=directory / "tls.log") as process:
+        yield TlsServer(port, key, certificate, process.pid)
+
+
+def factory_certificate(key: Path, certificate: Path) -> None:
+    """What a server begins with: a key, and a certificate that it signed itself."""
     subprocess.run(
         [
             *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
@@ -109,10 +118,6 @@ def tls_server(directory: Path) -> Iterator[TlsServer]:
         check=True,
         timeout=60,
     )
-    script = Path(__file__).with_name("reloading_tls_server.py")
-    command = [sys.executable, str(script), str(port), str(certificate), str(key)]
-    with running(command, ready=lambda: is_listening(port), log=directory / "tls.log") as process:
-        yield TlsServer(port, key, certificate, process.pid)
 
 
 def served_fingerprint(port: int, *, server_name: str = "localhost") -> str:
