@@ -12,6 +12,7 @@ from typing import Any
 from tests.end_to_end.deployment import Api
 from tests.peers import snmp_agent as snmp
 from tests.peers.ipp_printer import ipp_printer
+from tests.peers.mfps import Mfps
 from tests.peers.nginx import WebServer, web_server
 from tests.peers.pappl import Pappl, printer
 from tests.peers.snmp_agent import SnmpAgent, snmp_agent
@@ -36,11 +37,13 @@ class Counterpart:
     recognized: Callable[[], str]
     """The fingerprint as a person reads it at the device: nothing of the product is asked."""
     restart_settings: Mapping[str, Any] | None = field(default=None, repr=False)
+    server_name: str = "localhost"
+    """What is asked for by SNI."""
 
     @property
     def served(self) -> str:
         """SHA-256 of the certificate that it serves, as `openssl s_client` sees it."""
-        return served_fingerprint(self.port)
+        return served_fingerprint(self.port, server_name=self.server_name)
 
     def add(self, api: Api) -> int:
         """Enter it as a device, compare what is shown with what is read at the device, and confirm it; its id."""
@@ -90,6 +93,15 @@ def over_snmp(agent: SnmpAgent) -> dict[str, Any]:
     passwords = {"auth_password": snmp.AUTH_PASSWORD, "privacy_password": snmp.PRIVACY_PASSWORD}
     target = {"version": "3", "port": agent.port, "username": snmp.USERNAME, **passwords}
     return {"restart_over_snmp": True, "snmp": target}
+
+
+def virtual(name: str, mfps: Mfps, number: int) -> Counterpart:
+    """The demo's virtual MFP `number`, which misbehaves when it is told to."""
+    return Counterpart(
+        *(name, "virtual MFP", mfps.port, "virtual", {"url": mfps.url(number)}),
+        lambda: mfps.factory_fingerprint,
+        server_name=mfps.serial(number),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,12 @@ class Api:
         token = self.call("POST", "auth/token/", {"username": username, "password": password})["token"]
         self._session.headers["Authorization"] = f"Token {token}"
 
+    def twin(self) -> Api:
+        """The same with connections of its own, for another thread."""
+        twin = Api(self._root)
+        twin._session.headers["Authorization"] = self._session.headers["Authorization"]
+        return twin
+
     def call(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
         """The response's JSON. Raises RuntimeError with the problem's text."""
         url = path if path.startswith("http") else self._root + path
@@ -81,6 +87,8 @@ class Deployment:
             "DJANGO_SUPERUSER_PASSWORD": PASSWORD,
         }
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
+        self.web = ""
+        """The address of the pages, once they are served."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -107,7 +115,8 @@ class Deployment:
         self._stack.enter_context(
             running(command, ready=lambda: is_listening(port), log=log, env=self._env, cwd=ROOT)
         )
-        return Api(f"http://127.0.0.1:{port}/api/v1/")
+        self.web = f"http://127.0.0.1:{port}/"
+        return Api(f"{self.web}api/v1/")
 
     def start_worker(self, name: str) -> None:
         """A Celery worker with threads, ready for tasks."""

@@ -66,13 +66,16 @@ class Pappl:
 
 
 @contextlib.contextmanager
-def printer(directory: Path, *, password: str = PASSWORD) -> Iterator[Pappl]:
-    """One until the block ends; its log goes to `directory`. Raises RuntimeError, naming the Debian package."""
+def printer(directory: Path, *, password: str = PASSWORD, port: int | None = None) -> Iterator[Pappl]:
+    """One until the block ends, on `port` or a free one; its log goes to `directory`.
+
+    Raises RuntimeError, naming the Debian package.
+    """
     if ctypes.util.find_library("pappl") is None:
         raise RuntimeError(
             "the tests need PAPPL: apt-get install libpappl1 (or scripts/install-debian-packages)"
         )
-    port = free_port()
+    port = port or free_port()
     # as root it runs under another user, who cannot enter a folder of pytest's
     home = Path(tempfile.mkdtemp(prefix="fleetseal-pappl-"))
     user = "nobody" if os.geteuid() == 0 else None

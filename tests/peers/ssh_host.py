@@ -48,16 +48,20 @@ class SshHost:
 
 
 @contextlib.contextmanager
-def ssh_host(directory: Path, *, sftp: str = "internal-sftp") -> Iterator[SshHost]:
-    """A host until the block ends. Raises RuntimeError, naming the Debian package."""
+def ssh_host(directory: Path, *, sftp: str = "internal-sftp", port: int | None = None) -> Iterator[SshHost]:
+    """A host until the block ends, on `port` or a free one; keys that lie in `directory` already are its own.
+
+    Raises RuntimeError, naming the Debian package.
+    """
     program = shutil.which("sshd", path="/usr/sbin:/usr/bin")
     if program is None:
         raise RuntimeError(
             "the tests need an SSH server: apt-get install openssh-server (or scripts/install-debian-packages)"
         )
     for name in ("host_key", "client_key"):
-        keygen("-q", "-t", "ed25519", "-N", "", "-f", str(directory / name))
-    port = free_port()
+        if not (directory / name).exists():
+            keygen("-q", "-t", "ed25519", "-N", "", "-f", str(directory / name))
+    port = port or free_port()
     (directory / "sshd_config").write_text(_CONFIGURATION.format(port=port, folder=directory, sftp=sftp))
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
