@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from tests.end_to_end.counterparts import pappl
@@ -25,6 +27,8 @@ class Rate:
     states: Counter[str] = field(default_factory=Counter)
     explanations: Counter[str] = field(default_factory=Counter)
     served_as_issued: int = 0
+    took: list[float] = field(default_factory=list)
+    """Seconds of each, from before its first byte to the handshake that verified it."""
 
     @property
     def is_good(self) -> bool:
@@ -34,6 +38,8 @@ class Rate:
     def lines(self) -> Iterator[str]:
         """For people."""
         yield f"deliveries            {self.deliveries}, {self.deliveries / self.seconds:.1f} a second"
+        took = sorted(self.took)
+        yield f"one of them took      {median(took):.2f} s (median), {took[-1]:.2f} s (the slowest)"
         yield f"states                {dict(self.states)} {dict(self.explanations) or ''}"
         yield f"served leaf is issued {self.served_as_issued} of {self.deliveries}"
 
@@ -41,8 +47,9 @@ class Rate:
 def rate(directory: Path, *, number: int = 20, rounds: int = 15, timeout: float = 120) -> Rate:
     """`rounds` new certificates for each of `number` printers, through the queue and the workers.
 
-    The certificates are made here and registered as the end of a request does it: what is timed is the delivery, from
-    the ring to the handshake that verifies it. The looks by OpenSSL are not timed.
+    The certificates are made here and registered as the end of a request does it, all of a round by one commit: what
+    is timed is from that commit and its rings to the handshake that verifies the last of them, neither the making of
+    certificates nor the looks by OpenSSL.
     """
     figures = Rate(number * rounds)
     with ExitStack() as stack:
@@ -56,6 +63,8 @@ def rate(directory: Path, *, number: int = 20, rounds: int = 15, timeout: float 
         import django
 
         django.setup()
+        from django.db import transaction
+
         from devices.models import Deployment, Device
         from scep import keys as scep_keys
         from tests.devices.delivery.issued import issue
@@ -63,14 +72,19 @@ def rate(directory: Path, *, number: int = 20, rounds: int = 15, timeout: float 
         for _ in range(rounds):
             # made before the first of them is registered: making keys is not what is timed
             made = {device: scep_keys.generate_rsa() for device in ids}
-            rows = {
-                device.pk: issue(device, key=made[device.pk]) for device in Device.objects.filter(pk__in=ids)
-            }
+            with transaction.atomic():
+                rows = {
+                    device.pk: issue(device, key=made[device.pk])
+                    for device in Device.objects.filter(pk__in=ids)
+                }
+                began = datetime.now(UTC)
             keys = {key.pk for key in rows.values()}
             open_rows = Deployment.objects.filter(key__in=keys, next_action_at__isnull=False)
             wait_until(_none_of(open_rows), timeout=timeout, what="the end of a round")
             ended = list(Deployment.objects.filter(key__in=keys))
-            figures.seconds += _busy(ended)
+            times = [(row.sent_at, row.completed_at) for row in ended if row.sent_at and row.completed_at]
+            figures.seconds += (max(end for _sent, end in times) - began).total_seconds()
+            figures.took += [(end - sent).total_seconds() for sent, end in times]
             figures.states.update(row.state for row in ended)
             figures.explanations.update(row.explanation for row in ended if row.explanation)
             figures.served_as_issued += sum(
@@ -81,13 +95,3 @@ def rate(directory: Path, *, number: int = 20, rounds: int = 15, timeout: float 
 
 def _none_of(rows: Any) -> Callable[[], bool]:
     return lambda: not rows.exists()
-
-
-def _busy(rows: Sequence[Any]) -> float:
-    """Seconds in which at least one of `rows` was on its way."""
-    spans = sorted((row.created_at, row.completed_at) for row in rows)
-    total, end = 0.0, spans[0][0]
-    for began, ended in spans:
-        total += max(0.0, (ended - max(began, end)).total_seconds())
-        end = max(end, ended)
-    return total
