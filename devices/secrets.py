@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
+from django.utils.translation import gettext_noop
 
 
 class SecretUnreadable(Exception):
@@ -18,8 +19,10 @@ class SecretUnreadable(Exception):
 
     def __init__(self) -> None:
         super().__init__(
-            "a stored secret cannot be decrypted with any key in FLEETSEAL_ENCRYPTION_KEYS; "
-            "add the key that it was encrypted with to the end of the list"
+            gettext_noop(
+                "a stored secret cannot be decrypted with any key in FLEETSEAL_ENCRYPTION_KEYS; "
+                "add the key that it was encrypted with to the end of the list"
+            )
         )
 
 

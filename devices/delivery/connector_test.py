@@ -15,6 +15,7 @@ from devices.delivery.errors import NotConnected
 from devices.errors import Conflict
 from devices.models import Device
 from devices.secrets import SecretUnreadable
+from devices.texts import localized
 
 
 def can_test(connector: str) -> bool:
@@ -34,7 +35,7 @@ def run(actor: Actor, device: Device) -> Sequence[Finding]:
     try:
         connector = device.connect()
     except (NotConnected, SecretUnreadable) as error:
-        raise Conflict("not_connected", str(error)) from error
+        raise Conflict("not_connected", localized(str(error))) from error
     if not isinstance(connector, SelfTesting):
         raise AssertionError("can_test has looked at its class")
     findings = connector.self_test()

@@ -20,6 +20,7 @@ from devices.models import Deployment, Device, KeyAndCertificate, ScepSettings, 
 from devices.rules.deployment import TRANSITIONS, DeploymentEvent, DeploymentState
 from devices.rules.keys import KeyUse
 from devices.secrets import SecretUnreadable
+from devices.texts import localized
 
 
 def obstacle(key: KeyAndCertificate, row: Deployment | None) -> Conflict | None:
@@ -142,9 +143,9 @@ def presented(actor: Actor, device: Device) -> Presented:
     try:
         return device.connect().present()
     except (NotConnected, SecretUnreadable) as error:
-        raise Conflict("not_connected", str(error)) from error
+        raise Conflict("not_connected", localized(str(error))) from error
     except DeliveryError as error:
-        raise Conflict("unreachable", str(error)) from error
+        raise Conflict("unreachable", localized(str(error))) from error
 
 
 def confirm(actor: Actor, device: Device, fingerprint: str) -> Device:

@@ -3,6 +3,9 @@
 Every error answers four questions: is it worth another try (`worth_another_try`), may the device have acted
 on what it was sent (`may_have_arrived`), is it the administrator's to mend (`for_administrator`), and, as its text,
 what was expected, what came and what the reader can do. No text holds a secret.
+
+Texts are English, for they are stored: marked by `gettext_noop`, or made by a `devices.texts.Sentence` where there
+are values in them, and translated for whoever reads them (`devices.texts.localized`).
 """
 
 from __future__ import annotations

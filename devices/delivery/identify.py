@@ -16,6 +16,7 @@ from devices.delivery.errors import DeliveryError
 from devices.errors import Conflict
 from devices.models import Device
 from devices.secrets import SecretUnreadable
+from devices.texts import localized
 
 IPP_PORT = 631
 
@@ -47,7 +48,7 @@ def identify(actor: Actor, device: Device) -> Comparison:
         try:
             told[name] = identity.plain(ask())
         except (DeliveryError, SecretUnreadable) as error:
-            problems.append(f"{name}: {error}")
+            problems.append(f"{name}: {localized(str(error))}")
     if not told:
         raise Conflict("not_identified", _("The device did not say what it is. %s") % " ".join(problems))
     found = asdict(identity.merged(*told.values()))

@@ -15,14 +15,33 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 
+from django.utils.translation import gettext_noop
+
 from devices.delivery.connectors.base import Endpoint
 from devices.delivery.errors import Unreachable
+from devices.texts import Sentence
 
 TIMEOUT = 5.0
 """Seconds for a handshake at most, the connecting included."""
 
 AT_ONCE = 64
 """Endpoints that one worker looks at at the same time."""
+
+_NO_HANDSHAKE = Sentence(
+    gettext_noop(
+        "No TLS handshake with %(host)s, port %(port)s: %(reason)s. Check that the device is switched on, that TLS "
+        "is on there, its address, and its TLS ports in the device's data."
+    ),
+    words=["reason"],
+)
+_NO_CERTIFICATE = Sentence(
+    gettext_noop(
+        "A certificate was expected at %(host)s, port %(port)s; the handshake showed none. Check that the port is "
+        "the device's own, and its TLS settings."
+    )
+)
+_NO_ANSWER = gettext_noop("no answer in time")
+_REFUSED = gettext_noop("connection refused")
 
 
 def new_context(*, allow_old_tls: bool) -> ssl.SSLContext:
@@ -61,12 +80,9 @@ def served_leaf(
         ):
             leaf = tls.getpeercert(binary_form=True)
     except (OSError, ValueError) as error:
-        raise Unreachable(
-            f"No TLS handshake with {host}, port {port}: {_reason(error)}. Check that the device is switched on, "
-            "that TLS is on there, its address, and its TLS ports in the device's data."
-        ) from error
+        raise Unreachable(_NO_HANDSHAKE(host=host, port=port, reason=_reason(error))) from error
     if leaf is None:
-        raise Unreachable(f"{host} shows no certificate on port {port}.")
+        raise Unreachable(_NO_CERTIFICATE(host=host, port=port))
     return leaf
 
 
@@ -81,9 +97,9 @@ def _asked_for(server_name: str) -> str | None:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
-        return "no answer in time"
+        return _NO_ANSWER
     if isinstance(error, ConnectionRefusedError):
-        return "connection refused"
+        return _REFUSED
     if isinstance(error, ssl.SSLError) and error.reason:
         return error.reason.replace("_", " ").lower()
     return getattr(error, "strerror", None) or type(error).__name__

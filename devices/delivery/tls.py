@@ -14,11 +14,28 @@ from typing import Any
 
 import requests
 from cryptography import x509
+from django.utils.translation import gettext_noop
 
 from devices.delivery import probe
 from devices.delivery.connectors.base import Endpoint, Presented
 from devices.delivery.errors import NotConfirmed, WrongFingerprint
+from devices.texts import Sentence
 from scep.transport import Adapter, new_session
+
+_NOT_CONFIRMED = Sentence(
+    gettext_noop(
+        "The device's certificate has not been confirmed yet, so neither password nor key was sent. Compare the "
+        "SHA-256 fingerprint that it shows, %(seen)s, with the one at the device, and confirm it on the device's "
+        "page."
+    )
+)
+_ANOTHER = Sentence(
+    gettext_noop(
+        "A certificate with the SHA-256 fingerprint %(pinned)s was expected, or one that was installed from here; "
+        "the device shows %(seen)s. Neither password nor key was sent. Find out why it changed (a reset, a repair, "
+        "somebody in between) before you confirm the new one."
+    )
+)
 
 
 def normalized(fingerprint: str) -> str:
@@ -69,18 +86,9 @@ def pinned_session(
     wanted = [normalized(pinned)] if pinned else []
     if not any(hmac.compare_digest(seen.fingerprint, each) for each in [*wanted, *installed]):
         if not pinned:
-            raise NotConfirmed(
-                "The device's certificate has not been confirmed yet, so neither password nor key was sent. Compare "
-                f"the SHA-256 fingerprint that it shows, {readable(seen.fingerprint)}, with the one at the device, "
-                "and confirm it on the device's page.",
-                seen=seen.fingerprint,
-            )
-        raise WrongFingerprint(
-            f"A certificate with the SHA-256 fingerprint {readable(normalized(pinned))} was expected, or one that "
-            f"was installed from here; the device shows {readable(seen.fingerprint)}. Neither password nor key was "
-            "sent. Find out why it changed (a reset, a repair, somebody in between) before you confirm the new one.",
-            seen=seen.fingerprint,
-        )
+            raise NotConfirmed(_NOT_CONFIRMED(seen=readable(seen.fingerprint)), seen=seen.fingerprint)
+        text = _ANOTHER(pinned=readable(normalized(pinned)), seen=readable(seen.fingerprint))
+        raise WrongFingerprint(text, seen=seen.fingerprint)
     session = new_session(_Pinned(seen.fingerprint, endpoint, allow_old_tls=allow_old_tls))
     session.verify = False  # the fingerprint is what counts, and urllib3 asserts it on every connection
     return session

@@ -12,6 +12,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop
 
 from devices import secrets
 from devices.delivery.connectors import registry
@@ -22,6 +23,14 @@ from devices.models.choices import DriftChoices, StatusChoices
 from devices.models.fields import BytesField
 from devices.models.validators import validate_host, validate_ipsec_destinations, validate_tls_ports
 from devices.rules.maintenance import URGENT_DAYS, Maintenance
+from devices.texts import Sentence
+
+_NO_CONNECTOR = gettext_noop("The device has no connector. Choose one in the device's data.")
+_DOES_NOT_FIT = Sentence(
+    gettext_noop(
+        "The settings of the device's connector do not fit it: %(problems)s. Correct them in the device's data."
+    )
+)
 
 
 def validate_time_zone(value: str) -> None:
@@ -225,13 +234,11 @@ class Device(models.Model):
         """The device's connector, ready to talk. Raises NotConnected and devices.secrets.SecretUnreadable."""
         connector = registry.known().get(self.connector)
         if connector is None:
-            raise NotConnected("The device has no connector. Choose one in the device's data.")
+            raise NotConnected(_NO_CONNECTOR)
         try:
             check(connector.schema, self.connector_settings, stored_secrets=self.connector_secrets_set)
         except SettingsInvalid as error:
-            raise NotConnected(
-                f"The settings of the device's connector do not fit it: {error}. Correct them in the device's data."
-            ) from None
+            raise NotConnected(_DOES_NOT_FIT(problems=error)) from None
         return connector(
             Target(
                 self.host,

@@ -12,12 +12,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from django.utils.translation import gettext_noop
+
 from devices.delivery.connectors.material import (
     Material as Material,  # those who write connectors find all of it here
 )
 from devices.delivery.connectors.settings import Setting
 from devices.delivery.errors import NotSupported
 from devices.rules.keys import KeyUse
+from devices.texts import Sentence
 
 if TYPE_CHECKING:
     from devices.delivery.connectors.settings import Text
@@ -32,6 +35,25 @@ class Capability(StrEnum):
     """Put a key with its certificate on the device."""
     REMOVE = "remove"
     """Delete a key that it installed before."""
+
+
+_CANNOT = Sentence(
+    gettext_noop(
+        "The connector of this device (%(label)s) cannot %(task)s. Choose one that can in the device's data, or do "
+        "it at the device."
+    ),
+    words=["label", "task"],
+)
+_TASKS = {
+    Capability.IDENTIFY: gettext_noop("ask it what it is"),
+    Capability.RESTART: gettext_noop("restart it"),
+    Capability.INSTALL: gettext_noop("install a key on it"),
+    Capability.REMOVE: gettext_noop("delete a key from it"),
+}
+_PINS_NOTHING = Sentence(
+    gettext_noop("The connector of this device (%(label)s) pins nothing, so there is nothing to confirm."),
+    words=["label"],
+)
 
 
 class Activity(StrEnum):
@@ -168,7 +190,7 @@ class Connector:
 
         Raises NotSupported where `pin_setting` is empty.
         """
-        raise NotSupported(f"The connector of this device ({self.label}) pins nothing.")
+        raise NotSupported(_PINS_NOTHING(label=self.label))
 
     def _not_supported(self, capability: Capability) -> NotSupported:
-        return NotSupported(f"The connector of this device ({self.label}) cannot {capability.value}.")
+        return NotSupported(_CANNOT(label=self.label, task=_TASKS[capability]))

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, gettext_noop
 
 from devices.delivery.connectors.base import Capability, Connector
 from devices.delivery.connectors.material import Material
 from devices.delivery.connectors.settings import Kind, Setting
 from devices.delivery.errors import AwaitsPerson
+from devices.texts import Sentence
+
+_WAITING = Sentence(
+    gettext_noop(
+        "Waiting for you: fetch the key “%(key)s” as PKCS #12 on the device's page, once, and import it on the "
+        "device. The delivery is done when the device serves the certificate."
+    )
+)
 
 
 class DownloadConnector(Connector):
@@ -30,8 +38,4 @@ class DownloadConnector(Connector):
 
     def install(self, material: Material) -> None:
         """Raises AwaitsPerson, always."""
-        raise AwaitsPerson(
-            f"Waiting for you: fetch the key “{material.name}” as PKCS #12 on the device's page, once, and "
-            "import it on the "
-            "device. The delivery is done when the device serves the certificate."
-        )
+        raise AwaitsPerson(_WAITING(key=material.name))

@@ -8,11 +8,19 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, gettext_noop
 
 from devices.delivery.connectors.profiles import Part, Profile, Step, Value
 from devices.delivery.connectors.settings import Setting
 from devices.delivery.errors import NotConnected
+from devices.texts import Sentence
+
+_LACKS = Sentence(
+    gettext_noop(
+        "The connector's settings describe the device and lack “%(setting)s”. Enter it in the device's data."
+    ),
+    words=["setting"],
+)
 
 
 def validate_path(value: str) -> None:
@@ -127,10 +135,10 @@ def of(setting: Callable[[str], Any]) -> Profile:
     """The profile that the settings describe. Raises NotConnected for what is missing."""
     form, upload = setting("form_path"), setting("upload_path") or setting("form_path")
     if not upload:
-        raise _missing(_("Path of the page with the form"))
+        raise _missing(gettext_noop("Path of the page with the form"))
     is_pem = setting("format") == "pem"
     if is_pem and not setting("key_field"):
-        raise _missing(_("Name of the field for the key"))
+        raise _missing(gettext_noop("Name of the field for the key"))
     steps = [*_signing_in(setting)]
     if form:
         steps.append(Step(name="page with the form", path=form))
@@ -148,7 +156,7 @@ def of(setting: Callable[[str], Any]) -> Profile:
         error=pattern,
     )
     return Profile(
-        label="The device",
+        label=gettext_noop("The device"),
         steps=(*steps, upload_step),
         login=setting("login"),
         login_page=form or upload,
@@ -161,7 +169,7 @@ def _signing_in(setting: Callable[[str], Any]) -> list[Step]:
         return []
     path = setting("login_path")
     if not path:
-        raise _missing(_("Path of the sign-in page"))
+        raise _missing(gettext_noop("Path of the sign-in page"))
     return [
         Step(name="sign-in page", path=path, needs_type=("password",)),
         Step(
@@ -195,6 +203,4 @@ def _parts(setting: Callable[[str], Any], *, is_pem: bool) -> tuple[Part, ...]:
 
 
 def _missing(label: str) -> NotConnected:
-    return NotConnected(
-        f"The connector's settings describe the device and lack “{label}”. Enter it in the device's data."
-    )
+    return NotConnected(_LACKS(setting=label))

@@ -14,14 +14,47 @@ from typing import Any
 
 import requests
 import urllib3
+from django.utils.translation import gettext_noop
 
 from devices.delivery.errors import ConnectionLost, UnexpectedAnswer, Unreachable, WrongFingerprint
+from devices.texts import Sentence
 from scep.transport import answer_by, new_session
 
 MAX_SIZE = 256 * 1024
 """Bytes of an answer at most."""
 
 _CHUNK = 16 * 1024
+
+_NO_JSON = Sentence(
+    gettext_noop(
+        "The device was expected to answer with a JSON object; it answered with HTTP status %(status)s and something "
+        "else. Check the address in its connector's settings."
+    )
+)
+_CHANGED = gettext_noop(
+    "The device's certificate has changed since it was looked at a moment ago. Nothing was sent; try again."
+)
+_NO_CONNECTION_IN_TIME = Sentence(
+    gettext_noop(
+        "No connection to the device within %(seconds)s s. Check that it is switched on, its address, and firewalls "
+        "in between."
+    )
+)
+_NO_CONNECTION = gettext_noop(
+    "No connection to the device. Check that it is switched on, and the address in its connector's settings."
+)
+_NO_WHOLE_ANSWER = Sentence(
+    gettext_noop(
+        "The device took the connection and gave no whole answer within %(seconds)s s. It may have got the request "
+        "all the same."
+    )
+)
+_TOO_LONG = Sentence(
+    gettext_noop(
+        "The device was expected to answer with at most %(most)s bytes; more came. Check the address in its "
+        "connector's settings."
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +73,7 @@ class Reply:
         except ValueError:
             found = None
         if not isinstance(found, dict):
-            raise UnexpectedAnswer(
-                f"The device was expected to answer with a JSON object; it answered with HTTP status "
-                f"{self.status} and something else. Check the address in its connector's settings."
-            )
+            raise UnexpectedAnswer(_NO_JSON(status=self.status))
         return found
 
 
@@ -82,22 +112,13 @@ def ask(
                 return Reply(response.status_code, body, response.headers)
         except requests.exceptions.SSLError as error:
             if "ingerprint" in str(error):
-                raise WrongFingerprint(
-                    "The device's certificate has changed since it was looked at a moment ago. Nothing was sent; try "
-                    "again."
-                ) from error
+                raise WrongFingerprint(_CHANGED) from error
             raise _lost(connect_timeout + read_timeout) from error
         except requests.ConnectTimeout as error:
-            raise Unreachable(
-                f"No connection to the device within {connect_timeout:g} s. Check that it is switched on, its "
-                "address, and firewalls in between."
-            ) from error
+            raise Unreachable(_NO_CONNECTION_IN_TIME(seconds=f"{connect_timeout:g}")) from error
         except requests.ConnectionError as error:
             if _never_connected(error):
-                raise Unreachable(
-                    "No connection to the device. Check that it is switched on, and the address in its "
-                    "connector's settings."
-                ) from error
+                raise Unreachable(_NO_CONNECTION) from error
             raise _lost(connect_timeout + read_timeout) from error
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise _lost(connect_timeout + read_timeout) from error
@@ -110,10 +131,7 @@ def _never_connected(error: requests.ConnectionError) -> bool:
 
 
 def _lost(seconds: float) -> ConnectionLost:
-    return ConnectionLost(
-        f"The device took the connection and gave no whole answer within {seconds:g} s. It may have got "
-        "the request all the same."
-    )
+    return ConnectionLost(_NO_WHOLE_ANSWER(seconds=f"{seconds:g}"))
 
 
 def _read(response: requests.Response, deadline: float, seconds: float) -> bytes:
@@ -124,10 +142,7 @@ def _read(response: requests.Response, deadline: float, seconds: float) -> bytes
         parts.append(part)
         size += len(part)
         if size > MAX_SIZE:
-            raise UnexpectedAnswer(
-                f"The device was expected to answer with at most {MAX_SIZE} bytes; more came. Check the address "
-                "in its connector's settings."
-            )
+            raise UnexpectedAnswer(_TOO_LONG(most=MAX_SIZE))
         if time.monotonic() > deadline:
             raise _lost(seconds)
     return b"".join(parts)

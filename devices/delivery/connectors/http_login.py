@@ -6,10 +6,23 @@ from collections.abc import Callable
 from typing import Any
 
 import requests
+from django.utils.translation import gettext_noop
 from requests.auth import HTTPDigestAuth, _basic_auth_str
 
 from devices.delivery.connectors.http import Reply
 from devices.delivery.errors import UnexpectedAnswer, WrongPassword
+from devices.texts import Sentence
+
+_WRONG_PASSWORD = Sentence(
+    gettext_noop(
+        "The device did not accept the user “%(user)s” with this password (HTTP status %(status)s). Correct them in "
+        "the connector's settings."
+    )
+)
+_UNKNOWN_WAY = gettext_noop(
+    "The device asks for a password in a way that is not known here: Basic and Digest are. Choose the sign-in by a "
+    "form in the connector's settings, if it has one."
+)
 
 Once = Callable[[dict[str, str]], Reply]
 """Sends the request with these headers besides its own."""
@@ -36,11 +49,7 @@ class HttpLogin:
         self._read(reply.headers.get("www-authenticate", ""))
         reply = once(self._headers(method, url))
         if reply.status in (401, 403):
-            raise WrongPassword(
-                f"The device did not accept the user “{self._username}” with this password (HTTP status "
-                f"{reply.status}). "
-                "Correct them in the connector's settings."
-            )
+            raise WrongPassword(_WRONG_PASSWORD(user=self._username, status=reply.status))
         return reply
 
     def _headers(self, method: str, url: str) -> dict[str, str]:
@@ -61,8 +70,4 @@ class HttpLogin:
         elif "basic" in offered:
             self._basic = True
         else:
-            raise UnexpectedAnswer(
-                "The device asks for a password in a way that is not known here: Basic and Digest are. Choose "
-                "the sign-in "
-                "by a form in the connector's settings, if it has one."
-            )
+            raise UnexpectedAnswer(_UNKNOWN_WAY)

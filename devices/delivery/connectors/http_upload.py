@@ -14,7 +14,7 @@ from typing import ClassVar
 import requests
 from cryptography.hazmat.primitives.asymmetric import rsa
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, gettext_noop
 
 from devices.delivery import tls
 from devices.delivery.connectors import generic_profile, profiles
@@ -26,12 +26,19 @@ from devices.delivery.connectors.settings import TLS_FINGERPRINT, Kind, Setting,
 from devices.delivery.connectors.upload_walk import Visit, Walk
 from devices.delivery.errors import DeliveryError, DeviceRefused
 from devices.rules.keys import KeyUse
+from devices.texts import Sentence, localized
 
 GENERIC = "generic"
 
 _ALPHABET = string.ascii_letters + string.digits
 _PASSWORD_LENGTH = 16
 """Of a PKCS #12: 95 bits, and short enough for every device that was reported."""
+
+_RSA_ALONE = Sentence(
+    gettext_noop(
+        "%(kind)s takes RSA keys alone; this key is another one. Request a certificate with an RSA key."
+    )
+)
 
 
 class HttpUploadConnector(Connector, SelfTesting):
@@ -116,7 +123,7 @@ class HttpUploadConnector(Connector, SelfTesting):
                 doing = _("Sign in")
                 walk.begin()
                 for step in profile.steps:
-                    doing = step.name
+                    doing = _(step.name)
                     if step.changes:
                         names = walk.names_for(step)
                         found = _("Not sent. It would send: %s.") % ", ".join(names)
@@ -125,7 +132,7 @@ class HttpUploadConnector(Connector, SelfTesting):
                     walk.take(step)
                     findings.append(Finding(doing, True, walk.summary()))
         except DeliveryError as error:
-            findings.append(Finding(doing, False, str(error)))
+            findings.append(Finding(doing, False, localized(str(error))))
         return findings
 
     @property
@@ -160,6 +167,4 @@ class HttpUploadConnector(Connector, SelfTesting):
 
 def _check_material(profile: Profile, material: Material) -> None:
     if profile.rsa_only and not isinstance(material.certificate.public_key(), rsa.RSAPublicKey):
-        raise DeviceRefused(
-            f"{profile.label} takes RSA keys alone; this key is another one. Request a certificate with an RSA key."
-        )
+        raise DeviceRefused(_RSA_ALONE(kind=profile.label))

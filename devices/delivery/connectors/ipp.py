@@ -14,9 +14,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from django.utils.translation import gettext_noop
+
 from devices.delivery.connectors import identity
 from devices.delivery.connectors.base import Activity, Identity
 from devices.delivery.errors import ConnectionLost, UnexpectedAnswer, Unreachable
+from devices.texts import Sentence
 from scep.transport import TimedResponse, answer_by
 
 MAX_SIZE = 256 * 1024
@@ -50,6 +53,28 @@ IDENTITY_ATTRIBUTES = (
 
 Attributes = Mapping[str, Sequence[int | str]]
 
+_NO_IPP = Sentence(
+    gettext_noop(
+        "The device was expected to answer over IPP with its attributes; what came was %(answer)s. Check the port, "
+        "and that IPP is on at the device."
+    ),
+    words=["answer"],
+)
+_SOMETHING_ELSE = gettext_noop("something that is no IPP response")
+_NOTHING = gettext_noop("nothing")
+_NO_WHOLE_ANSWER = Sentence(
+    gettext_noop(
+        "The device took the connection at %(address)s and gave no whole answer over IPP. Check the port; a device "
+        "that is just starting answers in a while."
+    )
+)
+_NO_CONNECTION = Sentence(
+    gettext_noop(
+        "No connection to the device at %(address)s. Check that it is switched on, its address, and that IPP is on "
+        "at the device."
+    )
+)
+
 
 def request(uri: str, wanted: Sequence[str]) -> bytes:
     """A Get-Printer-Attributes request for the printer `uri`."""
@@ -76,9 +101,9 @@ def response(body: bytes) -> dict[str, list[int | str]]:
         _major, _minor, status, _id = struct.unpack_from(">BBHI", body)
         found = dict(_printer_attributes(body, 8))
     except (struct.error, IndexError, UnicodeDecodeError):
-        raise _no_ipp("something that is no IPP response") from None
+        raise _no_ipp(_SOMETHING_ELSE) from None
     if status >= 0x0100:
-        raise _no_ipp(f"the IPP status 0x{status:04x}")
+        raise _no_ipp(f"IPP status 0x{status:04x}")
     return found
 
 
@@ -123,10 +148,7 @@ def _value(tag: int, octets: bytes) -> int | str | None:
 
 
 def _no_ipp(what: str) -> UnexpectedAnswer:
-    return UnexpectedAnswer(
-        f"The device was expected to answer over IPP with its attributes; what came was {what}. Check the port, and "
-        "that IPP is on at the device."
-    )
+    return UnexpectedAnswer(_NO_IPP(answer=what))
 
 
 # --- asking -----------------------------------------------------------------------------------------------
@@ -152,7 +174,7 @@ def attributes(
                 return response(_post(host, port, path, wanted, tls=tls, timeouts=timeouts))
             except (UnexpectedAnswer, ConnectionLost) as error:
                 problem = error
-    raise problem or _no_ipp("nothing")
+    raise problem or _no_ipp(_NOTHING)
 
 
 def activity(host: str, port: int) -> Activity:
@@ -205,13 +227,11 @@ def _post(host: str, port: int, path: str, wanted: Sequence[str], *, tls: bool, 
         answer = connection.getresponse()
         body = answer.read(MAX_SIZE + 1)
     except (OSError, http.client.HTTPException) as error:
-        raise ConnectionLost(
-            f"The device took the connection at {authority} and gave no whole answer over IPP."
-        ) from error
+        raise ConnectionLost(_NO_WHOLE_ANSWER(address=authority)) from error
     finally:
         connection.close()
     if answer.status != 200 or len(body) > MAX_SIZE:
-        raise _no_ipp(f"HTTP status {answer.status} with {len(body)} bytes")
+        raise _no_ipp(f"HTTP status {answer.status}, {len(body)} B")
     return body
 
 
@@ -221,7 +241,4 @@ def _connect(connection: http.client.HTTPConnection, authority: str) -> None:
     except ssl.SSLError:
         raise
     except OSError as error:
-        raise Unreachable(
-            f"No connection to the device at {authority}. Check that it is switched on, its address, and that IPP is "
-            "on at the device."
-        ) from error
+        raise Unreachable(_NO_CONNECTION(address=authority)) from error

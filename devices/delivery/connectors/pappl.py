@@ -14,7 +14,7 @@ from html.parser import HTMLParser
 from typing import Any, ClassVar
 
 import requests
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, gettext_noop
 
 from devices.delivery import tls
 from devices.delivery.connectors import http
@@ -28,10 +28,44 @@ from devices.delivery.errors import (
     WrongPassword,
 )
 from devices.rules.keys import KeyUse
+from devices.texts import Sentence
 
 _PAGE = "/tls-install-crt"
 _DONE = re.compile(r"certificate installed|installed successfully", re.IGNORECASE)
 _FULL = re.compile(r"no space|disk full|unable to (?:create|write|store)", re.IGNORECASE)
+
+_BUSY = gettext_noop("The device is busy (HTTP status 503) and did not take the key. It is tried again.")
+_NO_PAGE = Sentence(
+    gettext_noop(
+        "The web page %(path)s of a PAPPL printer application was expected; the device answered with HTTP status "
+        "%(status)s. Check the port in its connector's settings."
+    )
+)
+_WRONG_PASSWORD = gettext_noop(
+    "The device did not accept the user name and password in its connector's settings. Correct them in the device's "
+    "data; the key is sent again then."
+)
+_NO_FORM = Sentence(
+    gettext_noop(
+        "The form of a PAPPL printer application was expected, with its field “%(field)s”; the page has none. Check "
+        "the port in its connector's settings, and whether its page for TLS certificates is on."
+    )
+)
+_NO_ROOM = Sentence(
+    gettext_noop(
+        "The device could not store the key: “%(said)s”. Make room at the device, then deliver it again."
+    )
+)
+_SAYS_NOTHING = gettext_noop(
+    "The device was expected to say in a banner what became of the key; its page says nothing. It is looked at "
+    "whether it serves the certificate."
+)
+_NOT_TAKEN = Sentence(
+    gettext_noop(
+        "The device was expected to take the key; it said: “%(said)s”. Look at the device whether it takes this kind "
+        "of key, then deliver it again."
+    )
+)
 
 
 class PapplConnector(Connector):
@@ -89,7 +123,7 @@ class PapplConnector(Connector):
                 _PAGE,
                 # as a form with files is sent; PAPPL reads the session first
                 files=[
-                    ("session", (None, page.value("session", "session field"))),
+                    ("session", (None, page.value("session"))),
                     ("certificate", ("certificate.pem", material.certificate_pem() + material.chain_pem())),
                     ("privatekey", ("privatekey.pem", material.private_key_pem())),
                 ],
@@ -129,13 +163,13 @@ class PapplConnector(Connector):
         page = _read(self._ask(session, "GET", _PAGE))
         if page.asks_for_password:
             data = {
-                "session": page.value("session", "session field"),
+                "session": page.value("session"),
                 "password": self.target.secrets.get("password", ""),
             }
             self._ask(session, "POST", _PAGE, data=data)
             page = _read(self._ask(session, "GET", _PAGE))
             if page.asks_for_password:
-                raise _wrong_password()
+                raise WrongPassword(_WRONG_PASSWORD)
         return page
 
     def _ask(self, session: requests.Session, method: str, path: str, **content: Any) -> http.Reply:
@@ -155,21 +189,11 @@ class PapplConnector(Connector):
             case 200 | 302 | 303:
                 return reply
             case 401 | 403:
-                raise _wrong_password()
+                raise WrongPassword(_WRONG_PASSWORD)
             case 503:
-                raise DeviceBusy("The device is busy (HTTP status 503) and did not take the key.")
+                raise DeviceBusy(_BUSY)
             case status:
-                raise UnexpectedAnswer(
-                    f"The web page {path} of a PAPPL printer application was expected; the device answered with HTTP "
-                    f"status {status}. Check the port in its connector's settings."
-                )
-
-
-def _wrong_password() -> WrongPassword:
-    return WrongPassword(
-        "The device did not accept the user name and password in its connector's settings. Correct them in the "
-        "device's data; the key is sent again then."
-    )
+                raise UnexpectedAnswer(_NO_PAGE(path=path, status=status))
 
 
 class _Page(HTMLParser):
@@ -199,13 +223,10 @@ class _Page(HTMLParser):
         if self._depth:
             self.banner = f"{self.banner} {data.strip()}".strip()
 
-    def value(self, name: str, what: str) -> str:
+    def value(self, name: str) -> str:
         """The value of a field. Raises UnexpectedAnswer when the page lacks it."""
         if name not in self.fields:
-            raise UnexpectedAnswer(
-                f"The form of a PAPPL printer application was expected, with its {what}; the page has none. Check "
-                "the port in its connector's settings, and whether its page for TLS certificates is on."
-            )
+            raise UnexpectedAnswer(_NO_FORM(field=name))
         return self.fields[name]
 
 
@@ -219,12 +240,7 @@ def _judge(page: _Page) -> None:
     if _DONE.search(said):
         return
     if _FULL.search(said):
-        raise KeyStoreFull(
-            f"The device could not store the key: “{said}”. Make room at the device, then deliver it again."
-        )
+        raise KeyStoreFull(_NO_ROOM(said=said))
     if not said:
-        raise UnexpectedAnswer(
-            "The device was expected to say in a banner what became of the key; its page says nothing. It is looked "
-            "at whether it serves the certificate."
-        )
-    raise DeviceRefused(f"The device did not take the key. It said: “{said}”.")
+        raise UnexpectedAnswer(_SAYS_NOTHING)
+    raise DeviceRefused(_NOT_TAKEN(said=said))

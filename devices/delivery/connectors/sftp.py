@@ -22,7 +22,7 @@ from typing import ClassVar
 import paramiko
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, gettext_noop
 
 from devices.delivery.connectors.base import Capability, Connector, Presented
 from devices.delivery.connectors.material import Material
@@ -40,9 +40,53 @@ from devices.delivery.errors import (
     WrongPassword,
 )
 from devices.rules.keys import KeyUse
+from devices.texts import Sentence, localized
 
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 _PRIVATE_KEYS = (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey)
+
+_NEITHER = gettext_noop(
+    "The connector's settings were expected to hold a password or an SSH private key; there is neither. Enter one."
+)
+_WRONG_KEY = Sentence(
+    gettext_noop(
+        "The host did not let the user “%(user)s” sign in with this key. Correct it in the connector's settings, or "
+        "permit it on the host."
+    )
+)
+_WRONG_PASSWORD = Sentence(
+    gettext_noop(
+        "The host did not let the user “%(user)s” sign in with this password. Correct it in the connector's "
+        "settings, or permit it on the host."
+    )
+)
+_BROKE = Sentence(
+    gettext_noop("The SSH connection to %(host)s, port %(port)s broke: %(problem)s. It is tried again.")
+)
+_NOT_CONFIRMED = Sentence(
+    gettext_noop(
+        "The fingerprint of the host's SSH key is not confirmed yet. It shows %(seen)s (%(kind)s). Compare it on the "
+        "host with ssh-keygen -l, then confirm it. Nothing was sent."
+    )
+)
+_ANOTHER = Sentence(
+    gettext_noop(
+        "The host was expected to show the SSH key %(pinned)s; it shows %(seen)s. Nothing was sent. If the host got "
+        "a new key, confirm it; if not, somebody else answers at its address."
+    )
+)
+_NO_CONNECTION = Sentence(
+    gettext_noop(
+        "No SSH connection to %(host)s, port %(port)s. Check that the host is switched on, its address and port, and "
+        "firewalls in between."
+    )
+)
+_NO_SSH = Sentence(
+    gettext_noop(
+        "An SSH server was expected at %(host)s, port %(port)s; it did not answer as one: %(problem)s. Check the "
+        "port in the connector's settings."
+    )
+)
 
 
 def fingerprint_of(key: paramiko.PKey) -> str:
@@ -197,7 +241,7 @@ class SftpConnector(Connector, SelfTesting):
                     found = _("It is there and would be replaced.") if is_there else _("It would be made.")
                     findings.append(Finding(doing, True, found))
         except DeliveryError as error:
-            findings.append(Finding(doing, False, str(error)))
+            findings.append(Finding(doing, False, localized(str(error))))
         return findings
 
     @contextmanager
@@ -205,20 +249,17 @@ class SftpConnector(Connector, SelfTesting):
         password, text = (self.target.secrets.get(name, "") for name in ("password", "private_key"))
         key = _private_key(text) if text else None
         if key is None and not password:
-            raise NotConnected(
-                "The connector's settings were expected to hold a password or an SSH private key; there is neither. "
-                "Enter one."
-            )
+            raise NotConnected(_NEITHER)
         pin = _Pin(self.setting("host_key_fingerprint"))
         client = paramiko.SSHClient()
         client.set_missing_host_key_policy(pin)
-        where = f"{self.target.host}, port {self.setting('port')}"
+        host, port, user = self.target.host, self.setting("port"), self.setting("username")
         try:
             try:
                 client.connect(
-                    self.target.host,
-                    self.setting("port"),
-                    self.setting("username"),
+                    host,
+                    port,
+                    user,
                     password=None if key else password,
                     pkey=key,
                     timeout=self.step_timeout,
@@ -231,15 +272,11 @@ class SftpConnector(Connector, SelfTesting):
             except DeliveryError:
                 raise
             except paramiko.AuthenticationException:
-                raise WrongPassword(
-                    f"The host did not let the user “{self.setting('username')}” sign in with this "
-                    f"{'key' if key else 'password'}. Correct it in the connector's settings, or permit it on "
-                    "the host."
-                ) from None
+                raise WrongPassword((_WRONG_KEY if key else _WRONG_PASSWORD)(user=user)) from None
             except paramiko.SSHException as error:
-                raise ConnectionLost(f"The SSH connection to {where} broke: {error}.") from None
+                raise ConnectionLost(_BROKE(host=host, port=port, problem=error)) from None
             except OSError as error:
-                raise _unreachable(where) from error
+                raise Unreachable(_NO_CONNECTION(host=host, port=port)) from error
             yield client
         finally:
             client.close()
@@ -255,24 +292,9 @@ class _Pin(paramiko.MissingHostKeyPolicy):
         """Raise NotConfirmed or WrongFingerprint; paramiko calls this before it signs in."""
         seen = fingerprint_of(key)
         if not self._expected:
-            raise NotConfirmed(
-                f"The fingerprint of the host's SSH key is not confirmed yet. It shows {seen} ({key.get_name()}). "
-                "Compare it on the host with ssh-keygen -l, then confirm it. Nothing was sent.",
-                seen=seen,
-            )
+            raise NotConfirmed(_NOT_CONFIRMED(seen=seen, kind=key.get_name()), seen=seen)
         if not secrets.compare_digest(seen, self._expected):
-            raise WrongFingerprint(
-                f"The host was expected to show the SSH key {self._expected}; it shows {seen}. Nothing was sent. "
-                "If the host got a new key, confirm it; if not, somebody else answers at its address.",
-                seen=seen,
-            )
-
-
-def _unreachable(where: str) -> Unreachable:
-    return Unreachable(
-        f"No SSH connection to {where}. Check that the host is switched on, its address and port, and firewalls in "
-        "between."
-    )
+            raise WrongFingerprint(_ANOTHER(pinned=self._expected, seen=seen), seen=seen)
 
 
 def _shown_host_key(host: str, port: int, deadline: float) -> paramiko.PKey:
@@ -280,7 +302,7 @@ def _shown_host_key(host: str, port: int, deadline: float) -> paramiko.PKey:
     try:
         connection = socket.create_connection((host, port), timeout=left)
     except OSError as error:
-        raise _unreachable(f"{host}, port {port}") from error
+        raise Unreachable(_NO_CONNECTION(host=host, port=port)) from error
     with connection:
         transport = paramiko.Transport(connection)
         transport.banner_timeout = left
@@ -288,8 +310,6 @@ def _shown_host_key(host: str, port: int, deadline: float) -> paramiko.PKey:
             transport.start_client(timeout=left)
             return transport.get_remote_server_key()
         except (paramiko.SSHException, OSError, EOFError) as error:
-            raise UnexpectedAnswer(
-                f"An SSH server was expected at {host}, port {port}; it did not answer as one: {error}."
-            ) from error
+            raise UnexpectedAnswer(_NO_SSH(host=host, port=port, problem=error)) from error
         finally:
             transport.close()

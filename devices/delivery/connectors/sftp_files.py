@@ -11,11 +11,50 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import paramiko
+from django.utils.translation import gettext_noop
 
 from devices.delivery.errors import ConnectionLost, DeviceRefused, UnexpectedAnswer
+from devices.texts import Sentence
 
 MOST_OUTPUT = 16 * 1024
 """Bytes of a reload command's output that are read; a message quotes the last 300."""
+
+_NO_FOLDER = Sentence(
+    gettext_noop(
+        "The folder of %(path)s was expected on the host; it is not there. Make it, or correct the path in the "
+        "connector's settings."
+    )
+)
+_NOT_PERMITTED = Sentence(
+    gettext_noop(
+        "The user must be permitted to write %(path)s, and to give it the owner that it has; the host refused. "
+        "Permit it on the host, or take another user."
+    )
+)
+_NOT_WRITTEN = Sentence(
+    gettext_noop(
+        "%(path)s was expected to be written on the host; that failed: %(problem)s. Is its disk full? Is there a "
+        "folder in its place?"
+    )
+)
+_NO_SFTP = gettext_noop(
+    "The host was expected to offer SFTP to this user; it does not. Permit the subsystem sftp in its sshd_config."
+)
+_LOST = gettext_noop(
+    "The connection to the host broke, or it did not answer in time. The files may be in place all the same."
+)
+_NO_END = Sentence(
+    gettext_noop(
+        "The command of the connector's settings was expected to end within %(seconds)s s; it did not. The files are "
+        "in place. Try the command by hand on the host."
+    )
+)
+_FAILED = Sentence(
+    gettext_noop(
+        "The command of the connector's settings was expected to end with 0; it ended with %(status)s: “%(said)s”. "
+        "The files are in place. Try it by hand on the host."
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,34 +129,25 @@ class Files:
         try:
             yield
         except FileNotFoundError as error:
-            raise DeviceRefused(
-                f"The folder of {path} was expected on the host; it is not there. Make it, or correct the path "
-                "in the connector's settings."
-            ) from error
+            raise DeviceRefused(_NO_FOLDER(path=path)) from error
         except PermissionError as error:
-            raise DeviceRefused(
-                f"The user must be permitted to write {path}, and to give it the owner that it has; the host "
-                "refused. Permit it on the host, or take another user."
-            ) from error
+            raise DeviceRefused(_NOT_PERMITTED(path=path)) from error
         except (TimeoutError, EOFError, paramiko.SSHException) as error:
             raise _lost() from error
         except OSError as error:
-            raise UnexpectedAnswer(
-                f"Writing {path} failed on the host: {error}. Is its disk full? Was it renamed over a folder?"
-            ) from error
+            raise UnexpectedAnswer(_NOT_WRITTEN(path=path, problem=error)) from error
 
 
 @contextmanager
 def open_files(client: paramiko.SSHClient, *, deadline: float, step_timeout: float) -> Iterator[Files]:
-    """The host's files until the block ends; `deadline` of time.monotonic, seconds for one step. Raises "
-    "DeviceRefused."""
+    """The host's files until the block ends; `deadline` of time.monotonic, `step_timeout` in seconds.
+
+    Raises DeviceRefused.
+    """
     try:
         sftp = client.open_sftp()
     except (paramiko.SSHException, OSError, EOFError) as error:
-        raise DeviceRefused(
-            "The host was expected to offer SFTP to this user; it does not. Permit the subsystem sftp in its "
-            "sshd_config."
-        ) from error
+        raise DeviceRefused(_NO_SFTP) from error
     with sftp:
         files = Files(sftp, deadline, step_timeout)
         try:
@@ -127,9 +157,7 @@ def open_files(client: paramiko.SSHClient, *, deadline: float, step_timeout: flo
 
 
 def _lost() -> ConnectionLost:
-    return ConnectionLost(
-        "The connection to the host broke, or it did not answer in time. The files may be in place all the same."
-    )
+    return ConnectionLost(_LOST)
 
 
 # --- the command ------------------------------------------------------------------------------------------
@@ -152,16 +180,10 @@ def run(client: paramiko.SSHClient, command: str, timeout: float) -> None:
     except (paramiko.SSHException, OSError, EOFError) as error:
         raise _lost() from error
     if status is None:
-        raise UnexpectedAnswer(
-            f"The command of the connector's settings was expected to end within {timeout:g} s; it did not. The "
-            "files are in place."
-        )
+        raise UnexpectedAnswer(_NO_END(seconds=f"{timeout:g}"))
     if status != 0:
         said = output[-300:].decode("utf-8", "replace").strip()
-        raise UnexpectedAnswer(
-            f"The command of the connector's settings was expected to end with 0; it ended with {status}: "
-            f"“{said}”. The files are in place. Try it by hand on the host."
-        )
+        raise UnexpectedAnswer(_FAILED(status=status, said=said))
 
 
 def _output(channel: paramiko.Channel, deadline: float) -> bytes:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, gettext_noop
 from pysnmp.error import PySnmpError
 from pysnmp.hlapi.v3arch.asyncio import (
     USM_AUTH_HMAC96_SHA,
@@ -46,6 +46,7 @@ from devices.delivery.errors import (
     Unreachable,
     WrongPassword,
 )
+from devices.texts import Sentence
 
 Value = int | str
 """Of an object: numbers and times as `int`, octets and identifiers as `str`."""
@@ -65,6 +66,57 @@ _PRIVACY: Mapping[str, Any] = MappingProxyType(
 
 SHORTEST_PASSWORD = 8
 """Characters (RFC 3414 section 11.2)."""
+
+_CANNOT_ASK = Sentence(
+    gettext_noop(
+        "The device's SNMP agent cannot be asked at %(host)s, port %(port)s: %(problem)s. Check the device's address "
+        "and the SNMP settings."
+    )
+)
+_WRONG_PASSWORD = Sentence(
+    gettext_noop(
+        "The device's SNMP agent did not accept the user “%(user)s” with its passwords and protocols: %(problem)s. "
+        "Correct them in the SNMP settings, or create the user at the device with authentication and privacy."
+    )
+)
+_SOMETHING_ELSE = Sentence(
+    gettext_noop(
+        "The device's SNMP agent was expected to answer; what came was: %(problem)s. Check the SNMP version and port."
+    )
+)
+_LOST = Sentence(
+    gettext_noop(
+        "No answer from the device's SNMP agent at %(host)s, port %(port)s. It may have got the request all the same."
+    )
+)
+_SILENT_V2C = Sentence(
+    gettext_noop(
+        "No answer from the device's SNMP agent at %(host)s, port %(port)s. Check that SNMP is on at the device, its "
+        "port, and the community: a wrong one is not answered at all."
+    )
+)
+_SILENT_V3 = Sentence(
+    gettext_noop(
+        "No answer from the device's SNMP agent at %(host)s, port %(port)s. Check that SNMP is on at the device, its "
+        "port, and its version."
+    )
+)
+_MAY_NOT_WRITE = Sentence(
+    gettext_noop(
+        "The device's SNMP agent refused (“%(status)s”). Permit this user or community to write at the device."
+    )
+)
+_MAY_NOT_READ = Sentence(
+    gettext_noop(
+        "The device's SNMP agent refused (“%(status)s”). Permit this user or community to read at the device."
+    )
+)
+_REPORTED = Sentence(
+    gettext_noop(
+        "The device's SNMP agent was expected to answer; it reported “%(status)s”. Check the SNMP version at the "
+        "device."
+    )
+)
 
 ACCESS_SCHEMA = (
     Setting(
@@ -219,10 +271,8 @@ def _ask(
     except TimeoutError as error:
         raise _silent(access, sets=sets) from error
     except (PySnmpError, OSError) as error:
-        raise Unreachable(
-            f"The device's SNMP agent cannot be asked at {access.host}, port {access.port}: {_name(error)}. Check "
-            "the device's address and the SNMP settings."
-        ) from error
+        text = _CANNOT_ASK(host=access.host, port=access.port, problem=_name(error))
+        raise Unreachable(text) from error
 
 
 def _name(error: Exception) -> str:
@@ -276,35 +326,20 @@ _WRONG = (
 
 def _no_answer(access: Access, problem: Any, *, sets: bool) -> DeliveryError:
     if isinstance(problem, _WRONG):
-        return WrongPassword(
-            f"The device's SNMP agent did not accept the user “{access.username}” with its passwords and protocols: "
-            f"{problem}. Correct them in the SNMP settings, or create the user at the device with authentication and "
-            "privacy."
-        )
+        return WrongPassword(_WRONG_PASSWORD(user=access.username, problem=problem))
     if isinstance(problem, errind.RequestTimedOut):
         return _silent(access, sets=sets)
-    return UnexpectedAnswer(
-        f"The device's SNMP agent was expected to answer; what came was: {problem}. Check the SNMP version and port."
-    )
+    return UnexpectedAnswer(_SOMETHING_ELSE(problem=problem))
 
 
 def _silent(access: Access, *, sets: bool) -> DeliveryError:
-    where = f"No answer from the device's SNMP agent at {access.host}, port {access.port}"
     if sets:
-        return ConnectionLost(f"{where}. It may have got the request all the same.")
-    hint = (
-        "and the community: a wrong one is not answered at all"
-        if access.version == V2C
-        else "and its version"
-    )
-    return Unreachable(f"{where}. Check that SNMP is on at the device, its port, {hint}.")
+        return ConnectionLost(_LOST(host=access.host, port=access.port))
+    text = _SILENT_V2C if access.version == V2C else _SILENT_V3
+    return Unreachable(text(host=access.host, port=access.port))
 
 
 def _refusal(status: str, *, sets: bool) -> DeliveryError:
     if sets or status in ("noAccess", "authorizationError"):
-        return DeviceRefused(
-            f"The device's SNMP agent refused (“{status}”). Permit this user or community to write at the device."
-            if sets
-            else f"The device's SNMP agent refused (“{status}”). Permit this user or community to read at the device."
-        )
-    return UnexpectedAnswer(f"The device's SNMP agent was expected to answer; it reported “{status}”.")
+        return DeviceRefused((_MAY_NOT_WRITE if sets else _MAY_NOT_READ)(status=status))
+    return UnexpectedAnswer(_REPORTED(status=status))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, gettext_noop
 
 from devices.delivery.connectors import identity, ipp, snmp
 from devices.delivery.connectors.base import Activity, Capability, Connector, Identity, Sighting
@@ -29,6 +29,11 @@ DEVICE_ID = "1.3.6.1.4.1.2699.1.2.1.2.1.1.3"
 """ppmPrinterIEEE1284DeviceId of the Printer Working Group's port monitor MIB."""
 
 POWER_CYCLE_RESET = 4
+
+_NO_RESET = gettext_noop(
+    "The device's SNMP agent has no prtGeneralReset (RFC 3805), so it cannot be restarted over SNMP. Restart it by "
+    "hand, or switch the restart over SNMP off in the device's data."
+)
 
 _IDLE, _PRINTING, _WARMUP = 3, 4, 5
 
@@ -80,10 +85,7 @@ class SnmpDevice(Connector):
         """SET prtGeneralReset to powerCycleReset(4)."""
         row = snmp.first_rows(self.access, (PRT_GENERAL_RESET,))[PRT_GENERAL_RESET]
         if row is None:
-            raise NotSupported(
-                "The device's SNMP agent has no prtGeneralReset (RFC 3805), so it cannot be restarted over SNMP. "
-                "Restart it by hand, or switch the restart over SNMP off in the device's data."
-            )
+            raise NotSupported(_NO_RESET)
         snmp.set_number(self.access, f"{PRT_GENERAL_RESET}.{row[0]}", POWER_CYCLE_RESET)
 
 

@@ -12,7 +12,7 @@ import requests
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.utils.translation import gettext as _
 
-from devices.delivery.connectors import http, http_login, pages
+from devices.delivery.connectors import http, http_login, pages, upload_texts
 from devices.delivery.connectors.http import Reply
 from devices.delivery.connectors.material import Material
 from devices.delivery.connectors.pages import Field, Page
@@ -171,10 +171,8 @@ class Walk:
 
     def _check_size(self, content: bytes) -> None:
         if self._profile.most_bytes and len(content) > self._profile.most_bytes:
-            raise DeviceRefused(
-                f"{self._profile.label} was reported to take at most {self._profile.most_bytes} bytes; key and "
-                f"certificate are {len(content)}. Take a shorter key, or a CA that writes shorter certificates."
-            )
+            kind, most = self._profile.label, self._profile.most_bytes
+            raise DeviceRefused(upload_texts.TOO_LARGE(kind=kind, most=most, size=len(content)))
 
     def _new(self, step: Step | None = None) -> str:
         """The number that is in the second list and not in the first; empty before there are two lists."""
@@ -184,11 +182,7 @@ class Walk:
                 return new.pop()
         if step is None:
             return ""
-        raise UnexpectedAnswer(
-            f"After the import one more certificate was expected in the device's list; it is not there (at "
-            f"“{step.name}”). "
-            "Look at the list on the device's own page."
-        )
+        raise UnexpectedAnswer(upload_texts.NO_NEW_ONE(step=step.name))
 
     # --- what comes back --------------------------------------------------------------------------------------
 
@@ -206,10 +200,7 @@ class Walk:
     def _send(self, method: str, path: str, **content: Any) -> Reply:
         left = self._deadline - time.monotonic()
         if left <= 0:
-            raise ConnectionLost(
-                "The device's web pages took longer than they may all together. It may have taken the key all "
-                "the same."
-            )
+            raise ConnectionLost(upload_texts.TOOK_TOO_LONG)
         url = f"{self._visit.origin}{path}"
         headers = {"Referer": self._referer} if self._referer else {}
         self._referer = url
@@ -235,11 +226,7 @@ class Walk:
             return None
         to = urljoin(self._referer, reply.headers.get("location", ""))
         if not to.startswith(f"{self._visit.origin}/"):
-            raise UnexpectedAnswer(
-                "The device's web page leads to another address, which is not followed. Check the port in the "
-                "connector's "
-                "settings."
-            )
+            raise UnexpectedAnswer(upload_texts.LEADS_AWAY)
         return to[len(self._visit.origin) :]
 
     def _judge(self, step: Step, reply: Reply) -> None:
@@ -269,33 +256,19 @@ class Walk:
             return
         if step.signs_in and reply.status in (401, 403):
             raise _not_signed_in(step)
-        raise UnexpectedAnswer(
-            f"At “{step.name}” the device was expected to say that it is done; it answered with HTTP status "
-            f"{reply.status}: "
-            f"“{pages.said(self._page.text)}”. Whether it took the key, the certificate that it serves will show."
-        )
+        said = pages.said(self._page.text)
+        raise UnexpectedAnswer(upload_texts.NOT_SAID(step=step.name, status=reply.status, said=said))
 
     def _refusal(self, step: Step, said: str) -> DeliveryError:
         if step.signs_in:
             return _not_signed_in(step, said)
         if _FULL.search(said):
-            return KeyStoreFull(
-                f"The device has no room for another certificate; it says “{said}”. Delete one that is not used "
-                "on the "
-                "device's own page, then deliver again."
-            )
-        return DeviceRefused(
-            f"The device did not take it at “{step.name}”; it says “{said}”. Look at the device's own page "
-            "whether it takes "
-            "this kind of key."
-        )
+            return KeyStoreFull(upload_texts.NO_ROOM(said=said))
+        return DeviceRefused(upload_texts.NOT_TAKEN(step=step.name, said=said))
 
     def _missing(self, step: Step, names: list[str]) -> UnexpectedAnswer:
-        return UnexpectedAnswer(
-            f"At “{step.name}” ({step.path}) the fields {', '.join(names)} were expected on the device's page; "
-            "they are not "
-            "there. The kind of device in the connector's settings may not be this one."
-        )
+        text = upload_texts.NO_FIELDS(step=step.name, path=step.path, fields=", ".join(names))
+        return UnexpectedAnswer(text)
 
 
 def _content_type(value: Value) -> str:
@@ -304,9 +277,6 @@ def _content_type(value: Value) -> str:
 
 
 def _not_signed_in(step: Step, said: str = "") -> WrongPassword:
-    quoted = f"; it says “{said}”" if said else ""
-    return WrongPassword(
-        f"The device did not accept the user name and password at “{step.name}”{quoted}. Correct them in the "
-        "connector's "
-        "settings."
-    )
+    if said:
+        return WrongPassword(upload_texts.NOT_SIGNED_IN_SAYING(step=step.name, said=said))
+    return WrongPassword(upload_texts.NOT_SIGNED_IN(step=step.name))

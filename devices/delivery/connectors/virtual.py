@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, gettext_noop
 
 from devices.delivery import tls
 from devices.delivery.connectors import http
@@ -32,8 +32,40 @@ from devices.delivery.errors import (
     UnexpectedAnswer,
     WrongPassword,
 )
+from devices.texts import Sentence
 
 _PATH = re.compile(r"/mfp/[A-Za-z0-9._-]{1,100}")
+
+_NO_STATE = gettext_noop(
+    "The virtual MFP was expected to tell its state, boot counter and uptime; it told something else. Check that the "
+    "address in its connector's settings is one of a virtual MFP."
+)
+_WRONG_PASSWORD = gettext_noop(
+    "The device did not accept the administrator's password in its connector's settings. Correct it in the device's "
+    "data; the key is sent again then."
+)
+_FULL = gettext_noop(
+    "The key store of the device is full. Delete a key at the device, then deliver this one again."
+)
+_DO_NOT_FIT = gettext_noop(
+    "The device did not take the key: it said that key and certificate do not fit (HTTP status 400). Request a new "
+    "certificate."
+)
+_RESTARTING = gettext_noop("The device is restarting and answers again when it is ready.")
+_BUSY = gettext_noop("The device is busy with a job and did not restart.")
+_NOT_PERMITTED = gettext_noop(
+    "The device does not permit a restart from outside. Permit it at the device, or restart it there."
+)
+_NOBODY = gettext_noop(
+    "There is no virtual MFP with this serial number (HTTP status 404). Check the address in its connector's "
+    "settings."
+)
+_ANOTHER_STATUS = Sentence(
+    gettext_noop(
+        "The device was expected to answer with HTTP status 200 or 202; it answered with %(status)s. Look at the "
+        "device's own log."
+    )
+)
 
 
 def validate_url(value: str) -> None:
@@ -98,10 +130,7 @@ class VirtualConnector(Connector):
         status = self._ask("GET", "status")
         state, boots, uptime = (status.get(name) for name in ("state", "boot_count", "uptime_seconds"))
         if state not in ("idle", "busy") or type(boots) is not int or not isinstance(uptime, int | float):
-            raise UnexpectedAnswer(
-                "The virtual MFP was expected to tell its state, boot counter and uptime; it told something "
-                "else. Check that the address in its connector's settings is one of a virtual MFP."
-            )
+            raise UnexpectedAnswer(_NO_STATE)
         return Sighting(Activity(state), boots, float(uptime))
 
     def restart(self) -> None:
@@ -157,14 +186,9 @@ class VirtualConnector(Connector):
             )
         match reply.status:
             case 401:
-                raise WrongPassword(
-                    "The device did not accept the administrator's password in its connector's settings. Correct it "
-                    "in the device's data; the key is sent again then."
-                )
+                raise WrongPassword(_WRONG_PASSWORD)
             case 507:
-                raise KeyStoreFull(
-                    "The key store of the device is full. Delete a key at the device, then deliver this one again."
-                )
+                raise KeyStoreFull(_FULL)
             case 404 if method == "DELETE":
                 return
         self._answer(reply)
@@ -186,24 +210,14 @@ class VirtualConnector(Connector):
             case 200 | 202:
                 return reply.json()
             case 400:
-                raise DeviceRefused(
-                    "The device did not take the key: it said that key and certificate do not fit (HTTP status 400)."
-                )
+                raise DeviceRefused(_DO_NOT_FIT)
             case 503:
-                raise DeviceAway("The device is restarting and answers again when it is ready.")
+                raise DeviceAway(_RESTARTING)
             case 409:
-                raise DeviceBusy("The device is busy with a job and did not restart.")
+                raise DeviceBusy(_BUSY)
             case 403:
-                raise DeviceRefused(
-                    "The device does not permit a restart from outside. Permit it at the device, or restart it there."
-                )
+                raise DeviceRefused(_NOT_PERMITTED)
             case 404:
-                raise DeviceRefused(
-                    "There is no virtual MFP with this serial number (HTTP status 404). Check the address in its "
-                    "connector's settings."
-                )
+                raise DeviceRefused(_NOBODY)
             case status:
-                raise UnexpectedAnswer(
-                    f"The device was expected to answer with HTTP status 200 or 202; it answered with {status}. "
-                    "Look at the device's own log."
-                )
+                raise UnexpectedAnswer(_ANOTHER_STATUS(status=status))

@@ -17,6 +17,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
+from devices import texts
 from devices.enrollment.requests import SETTINGS_FIELDS
 from devices.models import AuditEvent, Deployment, Device, Restart, ScepSettings, SettingsTemplate
 from devices.models.choices import (
@@ -387,7 +388,7 @@ def shown(value: Any) -> str:
 @register.filter
 def localized(text: str) -> str:
     """Stored sentences of ours, one a line, in the reader's language; a server's own words stay as they are."""
-    return "\n".join(gettext(line) for line in text.split("\n")) if text else ""
+    return texts.localized(text or "")
 
 
 @register.simple_tag(takes_context=True)

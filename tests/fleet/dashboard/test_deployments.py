@@ -220,8 +220,10 @@ class TestFingerprint:
 
     def test_a_device_that_does_not_answer(self, operator_client: Client) -> None:
         device = make_device(**VIRTUAL)
-        response = operator_client.get(reverse("device-fingerprint", args=[device.pk]))
-        assert "Check that the device is switched on" in Document(response).text
+        address = reverse("device-fingerprint", args=[device.pk])
+        assert "Check that the device is switched on" in Document(operator_client.get(address)).text
+        response = operator_client.get(address, headers={"Accept-Language": "pt-BR"})
+        assert "Verifique se o dispositivo está ligado" in Document(response).text
 
 
 class TestForms:
