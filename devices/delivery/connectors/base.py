@@ -177,6 +177,16 @@ class Connector:
     def activate(self, material: Material) -> None:
         """Have the device use what was installed for its use; nothing to do where installing did that."""
 
+    @property
+    def settle_seconds(self) -> float:
+        """How long the device takes, as far as it is known, until it serves what it took: nobody looks before."""
+        return 0.0
+
+    def leaves(self, former: str, new: str) -> bool:
+        """Whether the key named `former` still lies on the device when the one named `new` is in use, so that it is
+        to be removed. Here a key takes the place of one with its name."""
+        return Capability.REMOVE in self.capabilities and former != new
+
     def remove(self, material: Material) -> None:
         """Delete what was installed before; nothing happens when it is gone already."""
         raise self._not_supported(Capability.REMOVE)

@@ -17,14 +17,14 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, gettext_noop
 
 from devices.delivery import tls
-from devices.delivery.connectors import generic_profile, profiles
+from devices.delivery.connectors import generic_profile, profiles, upload_listing, upload_texts
 from devices.delivery.connectors.base import Capability, Connector, Endpoint, Presented
 from devices.delivery.connectors.material import Material
 from devices.delivery.connectors.profiles import Profile
 from devices.delivery.connectors.self_test import Finding, SelfTesting
 from devices.delivery.connectors.settings import TLS_FINGERPRINT, Kind, Setting, tls_fingerprint
 from devices.delivery.connectors.upload_walk import Visit, Walk
-from devices.delivery.errors import DeliveryError, DeviceRefused
+from devices.delivery.errors import DeliveryError, DeviceRefused, UnexpectedAnswer
 from devices.rules.keys import KeyUse
 from devices.texts import Sentence, localized
 
@@ -73,7 +73,7 @@ class HttpUploadConnector(Connector, SelfTesting):
         ),
         *generic_profile.SCHEMA,
     )
-    capabilities = frozenset({Capability.INSTALL})
+    capabilities = frozenset({Capability.INSTALL, Capability.REMOVE})
     installs = frozenset({KeyUse.TLS, KeyUse.NONE})
     pin_setting = TLS_FINGERPRINT
     patience = 150.0
@@ -109,6 +109,36 @@ class HttpUploadConnector(Connector, SelfTesting):
             walk.begin()
             for step in profile.steps:
                 walk.take(step)
+
+    @property
+    def settle_seconds(self) -> float:
+        """As the profile was reported."""
+        return float(self.profile.settle_seconds)
+
+    def leaves(self, former: str, new: str) -> bool:
+        """Whatever the names: such devices know certificates by numbers of their own."""
+        return bool(self.profile.removal)
+
+    def remove(self, material: Material) -> None:
+        """Sign in, find the certificate in the device's list by its serial number and issuer, delete it, look again.
+
+        Nothing is deleted that is in use, or cannot be told from others. Raises NotSupported where the profile says
+        nothing of it.
+        """
+        profile, certificate = self.profile, material.certificate
+        listing = profile.listing
+        if listing is None or not profile.removal:
+            raise self._not_supported(Capability.REMOVE)
+        with self._session() as session:
+            walk = Walk(self._visit(), profile, session, None)
+            walk.begin()
+            for step in profile.signing_in:
+                walk.take(step)
+            for number in upload_listing.to_delete(walk, listing, certificate):
+                for step in profile.removal:
+                    walk.take(step, number=number)
+                if number in upload_listing.numbers(walk, listing):
+                    raise UnexpectedAnswer(upload_texts.STILL_THERE(number=number))
 
     def self_test(self) -> Sequence[Finding]:
         """Walk the steps until the first that would change something."""

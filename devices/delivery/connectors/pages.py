@@ -20,7 +20,7 @@ class Field:
     type: str
     """The input's type in lower case; `select`, `textarea`."""
     value: str = field(default="", repr=False)
-    """Tokens and session numbers stand here."""
+    """Tokens and session numbers stand here. Of a select: the value of the option that is selected."""
     options: tuple[str, ...] = ()
     """The values of a select."""
 
@@ -59,6 +59,7 @@ class _Parser(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.forms: list[list[Field]] = [[]]
         self._options: list[str] | None = None
+        self._selected = ""
         self._left = MOST_FIELDS
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -71,10 +72,12 @@ class _Parser(HTMLParser):
                 kind = values.get("type", "text").lower() if tag == "input" else tag
                 self._add(Field(values.get("name", ""), kind, values.get("value", "")))
             case "select":
-                self._options = []
+                self._options, self._selected = [], ""
                 self._add(Field(values.get("name", ""), "select"))
             case "option" if self._options is not None and "value" in values:
                 self._options.append(values["value"])
+                if "selected" in values:
+                    self._selected = values["value"]
 
     def handle_endtag(self, tag: str) -> None:
         """A select's options are complete."""
@@ -82,7 +85,7 @@ class _Parser(HTMLParser):
             form = self.forms[-1]
             at = next((i for i in reversed(range(len(form))) if form[i].type == "select"), None)
             if at is not None:
-                form[at] = Field(form[at].name, "select", "", tuple(self._options))
+                form[at] = Field(form[at].name, "select", self._selected, tuple(self._options))
             self._options = None
 
     def _add(self, found: Field) -> None:

@@ -38,7 +38,10 @@ class Value(StrEnum):
     USERNAME = "username"
     PASSWORD = "password"  # noqa: S105 - the name of a source
     NEW = "new"
-    """The number that the second captured list has and the first has not."""
+    """The number that the second captured list has and the first has not; or the one under which the device has the
+    certificate already."""
+    NUMBER = "number"
+    """The number of the certificate that is deleted."""
     CERTIFICATE = "certificate"
     """PEM, the device's own alone."""
     CERTIFICATE_AND_CHAIN = "certificate_and_chain"
@@ -100,6 +103,8 @@ class Step:
     signs_in: bool = False
     changes: bool = False
     """It changes something on the device, or comes after what does: a self-test ends before it."""
+    unless_there: bool = False
+    """Left out where the device's list has the certificate already: an earlier try got as far."""
     optional: bool = False
     """An answer that does not come, or is an error, is no failure."""
     success_status: tuple[int, ...] = ()
@@ -112,11 +117,29 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Listing:
+    """Where a device lists its certificates, each under a number of its own."""
+
+    path: str
+    number: str
+    """A pattern in that page; its group is the number."""
+    view: str
+    """The path of the page about one of them: `{number}` stands for its number."""
+    serial: str
+    """A pattern in that page; its group is the serial number (RFC 5280 section 4.1.2.2) in hexadecimal."""
+    in_use: str = ""
+    """The path of a page with a select of these numbers: the one that is selected is in use."""
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """How one kind of device takes a key."""
 
     label: str
     steps: tuple[Step, ...]
+    listing: Listing | None = None
+    removal: tuple[Step, ...] = ()
+    """How a certificate is deleted with its key: after signing in, with `{number}` in paths. Wants `listing`."""
     login: str = "none"
     """`none`, `http` (Basic or Digest, as the device asks), `form` (a step that `signs_in`)."""
     login_page: str = ""
@@ -130,6 +153,12 @@ class Profile:
     """How long it takes until the certificate is served, as reported."""
     tried_on_hardware: bool = False
 
+    @property
+    def signing_in(self) -> tuple[Step, ...]:
+        """The steps up to the one that signs in."""
+        ends = max((at for at, step in enumerate(self.steps, 1) if step.signs_in), default=0)
+        return self.steps[:ends]
+
 
 _ENCODINGS, _LOGINS, _METHODS = ("multipart", "form"), ("none", "http", "form"), ("GET", "POST")
 
@@ -138,8 +167,11 @@ def parse(text: str, *, name: str) -> Profile:
     """The profile in TOML. Raises ProfileInvalid, naming the entry."""
     try:
         found = tomllib.loads(text)
-        steps = tuple(_step(name, each) for each in found.pop("step", ()))
-        profile = Profile(steps=steps, **_only(Profile, found, name))
+        steps, removal = (
+            tuple(_step(name, each) for each in found.pop(key, ())) for key in ("step", "removal")
+        )
+        listing = _listing(name, found.pop("listing", None))
+        profile = Profile(steps=steps, listing=listing, removal=removal, **_only(Profile, found, name))
     except (tomllib.TOMLDecodeError, TypeError, ValueError) as error:
         raise ProfileInvalid(f"{name}: {error}") from error
     if not steps or not any(step.changes for step in steps):
@@ -148,7 +180,31 @@ def parse(text: str, *, name: str) -> Profile:
         raise ProfileInvalid(f"{name}: login is one of {', '.join(_LOGINS)}, not {profile.login!r}")
     if profile.login == "form" and not any(step.signs_in for step in steps):
         raise ProfileInvalid(f"{name}: login = form wants a step with signs_in = true")
+    if removal and (listing is None or not any(step.changes for step in removal)):
+        raise ProfileInvalid(f"{name}: [[removal]] wants [listing], and a step with changes = true")
     return profile
+
+
+def _listing(name: str, entry: Mapping[str, Any] | None) -> Listing | None:
+    if entry is None:
+        return None
+    where = f"{name}, listing"
+    listing = Listing(**_only(Listing, entry, where))
+    for pattern in (listing.number, listing.serial):
+        _check_pattern(where, pattern, groups=1)
+    if "{number}" not in listing.view:
+        raise ProfileInvalid(f"{where}: view was expected to hold {{number}}")
+    return listing
+
+
+def _check_pattern(where: str, pattern: str, *, groups: int | None) -> None:
+    """`groups` None: any number of them."""
+    try:
+        found = re.compile(pattern).groups
+    except re.error as error:
+        raise ProfileInvalid(f"{where}: {pattern!r} is no pattern: {error}") from error
+    if groups is not None and found != groups:
+        raise ProfileInvalid(f"{where}: {pattern!r} was expected to have one group")
 
 
 def _step(name: str, entry: Mapping[str, Any]) -> Step:
@@ -158,13 +214,10 @@ def _step(name: str, entry: Mapping[str, Any]) -> Step:
     for key in ("needs", "needs_type", "success_status"):
         values[key] = tuple(values.get(key, ()))
     step = Step(**values)
-    for pattern in (step.success, step.error, step.capture):
-        try:
-            groups = re.compile(pattern).groups
-        except re.error as error:
-            raise ProfileInvalid(f"{where}: {pattern!r} is no pattern: {error}") from error
-        if pattern and pattern is not step.success and groups != 1:
-            raise ProfileInvalid(f"{where}: {pattern!r} was expected to have one group")
+    _check_pattern(where, step.success, groups=None)
+    for pattern in (step.error, step.capture):
+        if pattern:
+            _check_pattern(where, pattern, groups=1)
     if step.method not in _METHODS or step.encoding not in _ENCODINGS or not step.path.startswith("/"):
         raise ProfileInvalid(
             f"{where}: method GET or POST, encoding multipart or form, and a path were expected"

@@ -72,6 +72,29 @@ NOT_SIGNED_IN_SAYING = Sentence(
     words=["step"],
 )
 
+NO_SERIAL_NUMBERS = gettext_noop(
+    "The device was expected to show the serial numbers of its certificates; its pages show none. Set the language "
+    "of its pages to English, or delete the old certificate on the device's own page."
+)
+NOT_SURE = Sentence(
+    gettext_noop(
+        "One certificate in the device's list was expected to be the old one, with the serial number %(serial)s and "
+        "its issuer; that cannot be told for sure, so none was deleted. Delete it on the device's own page."
+    )
+)
+IN_USE = Sentence(
+    gettext_noop(
+        "The old certificate, number %(number)s in the device's list, is still chosen for its web pages, so it was "
+        "not deleted. Choose the new one on the device's own page, then delete the old one."
+    )
+)
+STILL_THERE = Sentence(
+    gettext_noop(
+        "The certificate with the number %(number)s was expected to be gone from the device's list; it is still "
+        "there. Look at the list on the device's own page."
+    )
+)
+
 STEP_NAMES = frozenset(
     {
         gettext_noop("sign-in page"),

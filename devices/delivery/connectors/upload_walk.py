@@ -11,8 +11,9 @@ from urllib.parse import urljoin
 import requests
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
-from devices.delivery.connectors import http, http_login, pages, upload_texts
+from devices.delivery.connectors import http, http_login, pages, upload_listing, upload_texts
 from devices.delivery.connectors.http import Reply
 from devices.delivery.connectors.material import Material
 from devices.delivery.connectors.pages import Field, Page
@@ -63,14 +64,21 @@ class Walk:
         self._page = Page("")
         self._referer = ""
         self._captured: dict[str, list[str]] = {}
+        self._number = ""
+        self._there: str | None = None
 
     def begin(self) -> None:
         """With Basic or Digest: get a page, so that the device asks for the password before it gets a key."""
         if self._login is not None and self._profile.login_page:
             self._ask("GET", self._profile.login_page)
 
-    def take(self, step: Step) -> None:
-        """One step. Raises DeliveryError."""
+    def take(self, step: Step, *, number: str = "") -> None:
+        """One step, with `number` where the step names one. Raises DeliveryError."""
+        if step.unless_there and self._is_listed():
+            return
+        if number:
+            self._number = number
+            step = replace(step, path=step.path.replace("{number}", number))
         content = self._content(step) if step.method == "POST" else {}
         try:
             reply = self._ask(step.method, step.path, **content)
@@ -89,6 +97,25 @@ class Walk:
         """The names under which `step` would send its parts. Raises UnexpectedAnswer for one that is missing."""
         hidden = [each.name for each in self._page.hidden()] if step.hidden else []
         return hidden + [self._name(step, part) for part in step.parts if self._is_there(step, part)]
+
+    def get(self, path: str) -> Page:
+        """A page as it is. Raises UnexpectedAnswer for an error of HTTP, and what `http.ask` does."""
+        self.take(Step(name=gettext_noop("list of certificates"), path=path))
+        return self._page
+
+    def _is_listed(self) -> bool:
+        """Whether the device has the certificate: an earlier try imported it, and its answer was lost."""
+        listing, material = self._profile.listing, self._material
+        if self._there is None:
+            found = (
+                upload_listing.numbers_of(
+                    upload_listing.look(self, listing, material.certificate), material.certificate
+                )
+                if listing is not None and material is not None
+                else []
+            )
+            self._there = found[-1] if found else ""
+        return self._there != ""
 
     # --- what is sent -----------------------------------------------------------------------------------------
 
@@ -148,6 +175,8 @@ class Walk:
                 return visit.password
             case Value.NEW:
                 return self._new(step)
+            case Value.NUMBER:
+                return self._number
             case Value.PKCS12_PASSWORD:
                 return visit.pkcs12_password
         if material is None:
@@ -175,7 +204,10 @@ class Walk:
             raise DeviceRefused(upload_texts.TOO_LARGE(kind=kind, most=most, size=len(content)))
 
     def _new(self, step: Step | None = None) -> str:
-        """The number that is in the second list and not in the first; empty before there are two lists."""
+        """The number that is in the second list and not in the first, or the one that was there already; empty before
+        there are two lists."""
+        if self._there:
+            return self._there
         if "after" in self._captured:
             new = set(self._captured["after"]) - set(self._captured.get("before", ()))
             if len(new) == 1:

@@ -33,6 +33,7 @@ from devices.delivery.errors import (
     WrongPassword,
 )
 from tests.devices.delivery import web_forms as fake
+from tests.devices.delivery.brother_pages import Brother
 from tests.devices.delivery.issued import certificate
 from tests.devices.delivery.materials import make_material
 from tests.devices.delivery.web_forms import Answer, Device, Request, WebForms, web_forms
@@ -78,7 +79,7 @@ def connector(server: WebForms, profile: str, **settings: Any) -> HttpUploadConn
 
 def serve(server: WebForms, profile: str, **behavior: Any) -> Device:
     """Have the server be such a device."""
-    device = Device(**behavior)
+    device = Brother(**behavior) if profile == "brother" else Device(**behavior)
     server.pages = getattr(device, profile)
     server.requests.clear()
     return device
@@ -130,6 +131,7 @@ class TestProfiles:
         self, server: WebForms, material: Material, tmp_path: Path
     ) -> None:
         device = serve(server, "brother")
+        assert isinstance(device, Brother)
         connector(server, "brother").install(material)
         assert device.installed is not None
         assert device.installed.value("hidden_certificate_process_control") == "1"
@@ -339,6 +341,9 @@ class TestBadInput:
         assert device.installed is None
 
 
+_STEP = 'label = "x"\n[[step]]\nname="a"\npath="/"\nchanges=true'
+
+
 class TestFormat:
     @pytest.mark.parametrize(
         ("text", "words"),
@@ -353,6 +358,9 @@ class TestFormat:
             ('label = "x"\n[[step]]\nname="a"\npath="a"\nchanges=true', "path"),
             ('label = "x"\n[[step]]\nname="a"\npath="/"\nparts=[{value="key"}]', "name or name_of"),
             ('label = "x"\n[[step]]\nname="a"\npath="/"\nparts=[{name="x", value="soul"}]', "soul"),
+            (f"{_STEP}\n[[removal]]\nname='a'\npath='/'\nchanges=true", "wants .listing."),
+            (f"{_STEP}\n[listing]\npath='/'\nnumber='a'\nview='/{{number}}'\nserial='(a)'", "one group"),
+            (f"{_STEP}\n[listing]\npath='/'\nnumber='(a)'\nview='/'\nserial='(a)'", "to hold"),
         ],
     )
     def test_a_profile_that_does_not_fit_says_where(self, text: str, words: str) -> None:

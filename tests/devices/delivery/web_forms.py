@@ -21,6 +21,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
 USERNAME, PASSWORD = "admin", "s3cret-of-the-printer"
 
 
@@ -63,7 +66,13 @@ class WebForms:
     fingerprint: str
     """Of its certificate."""
     pages: Pages
+    context: ssl.SSLContext = field(repr=False)
     requests: list[Request] = field(default_factory=list)
+
+    def present(self, path: Path) -> None:
+        """Serve the certificate and key in `path` (PEM) from the next handshake on."""
+        self.context.load_cert_chain(path)
+        self.fingerprint = _fingerprint(path)
 
     def sent(self) -> list[str]:
         """Method and path of everything that came."""
@@ -85,8 +94,7 @@ def web_forms(directory: Path) -> Iterator[WebForms]:
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    der = ssl.PEM_cert_to_DER_cert(certificate.read_text())
-    running = WebForms(0, hashlib.sha256(der).hexdigest(), lambda _request: Answer(status=404))
+    running = WebForms(0, _fingerprint(certificate), lambda _request: Answer(status=404), context)
 
     class Handler(http.server.BaseHTTPRequestHandler):
         timeout = 10
@@ -139,6 +147,10 @@ def web_forms(directory: Path) -> Iterator[WebForms]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def _fingerprint(path: Path) -> str:
+    return x509.load_pem_x509_certificate(path.read_bytes()).fingerprint(hashes.SHA256()).hex()
 
 
 def _fields(content_type: str, body: bytes) -> list[tuple[str, bytes]]:
@@ -194,7 +206,6 @@ class Device:
     error: str = ""
     """Shown in place of success."""
     installed: Request | None = None
-    chosen: str = ""
     signed_in: bool = False
 
     def hp_ews(self, request: Request) -> Answer:
@@ -233,43 +244,6 @@ class Device:
                     return Answer(f'<div class="message-error">{self.error}</div>')
                 self.installed = request
                 return Answer("done")
-        return Answer(status=404)
-
-    def brother(self, request: Request) -> Answer:
-        """Brother; the password field has a name of this model's own."""
-        token = '<input type="hidden" name="pageid" value="%s"><input type="hidden" name="CSRFToken" value="c-%s">'
-        listed = ["1", "4", *(["7"] if self.installed else [])]
-        match request.method, request.path:
-            case "GET", "/general/status.html":
-                return Answer('<form><input type="password" name="B12a9"></form>')
-            case "POST", "/general/status.html":
-                if request.value("B12a9") == PASSWORD and request.value("loginurl"):
-                    self.signed_in = True
-                    return Answer("welcome", 200, {"Set-Cookie": "AuthCookie=abc; Path=/"})
-                return Answer('<form><input type="password" name="B12a9"></form>')
-            case _ if "AuthCookie=abc" not in request.headers.get("cookie", ""):
-                return Answer('<form><input type="password" name="B12a9"></form>')
-            case "GET", "/net/security/certificate/certificate.html":
-                return Answer(" ".join(f'<a href="view.html?idx={number}">x</a>' for number in listed))
-            case "GET", "/net/security/certificate/import.html":
-                return Answer(
-                    f"<form>{token % (382, 1)}<input type=file name=B820><input type=password name=B821></form>"
-                )
-            case "POST", "/net/security/certificate/import.html":
-                if self.error:
-                    return Answer(f'<p class="error">{self.error}</p>')
-                if request.headers.get("referer", "").endswith("/import.html"):
-                    self.installed = request
-                return Answer("imported")
-            case "GET", "/net/net/certificate/http.html":
-                options = "".join(f'<option value="{number}">c</option>' for number in ["0", *listed])
-                other = "<select name=other><option value=a>a</option></select>"
-                return Answer(f"<form>{token % (326, 2)}{other}<select name=B903>{options}</select></form>")
-            case "POST", "/net/net/certificate/http.html":
-                if "B903" in dict(request.fields):
-                    self.chosen = request.value("B903")
-                    return Answer(f'<form>{token % (327, 3)}<input type=hidden name=B900 value="4"></form>')
-                return Answer(status=0)  # it restarts before it answers
         return Answer(status=404)
 
     def epson(self, request: Request) -> Answer:
