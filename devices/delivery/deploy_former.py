@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.db import transaction
 
 from devices import keystore, restarts
@@ -36,6 +38,10 @@ def bring_back(turn: DeploymentTurn, connector: Connector) -> None:
         give_up(turn, NO_FORMER)
         return
     tries, now = row.tries + 1, turn.clock()
+    if row.tries and served_by(connector).all_are(former.fingerprint_sha256):
+        # what the last try sent is in use by now: nothing is sent again
+        _brought_back(turn)
+        return
     try:
         about_to_send(turn, DeploymentEvent.NOT_BACK_YET, former)
         connector.install(former)
@@ -57,6 +63,7 @@ def bring_back(turn: DeploymentTurn, connector: Connector) -> None:
     if at is None:
         end(turn, DeploymentEvent.GIVEN_UP, NOT_BROUGHT_BACK, tries=tries)
         return
+    at = max(at, now + timedelta(seconds=connector.settle_seconds))
     with transaction.atomic():
         if tries == 1 and row.restart_wanted:
             # it did not take the new key without a restart, and may not take the old one without

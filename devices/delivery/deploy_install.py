@@ -26,7 +26,7 @@ def install(turn: DeploymentTurn, connector: Connector, material: Material) -> N
     row = turn.deployment
     if row.key_use == KeyUse.TLS and served_by(connector).all_are(material.fingerprint_sha256):
         # looked at before every try: the answer to the last one may have been lost
-        seen(turn)
+        seen(turn, connector)
         return
     opening = _next_opening(row, turn.clock())
     if opening is not None:

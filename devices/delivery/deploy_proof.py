@@ -6,8 +6,7 @@ from django.db import transaction
 
 from devices import restarts
 from devices.delivery import sweep
-from devices.delivery.connectors import registry
-from devices.delivery.connectors.base import Capability, Connector, Material
+from devices.delivery.connectors.base import Connector, Material
 from devices.delivery.deploy_end import CLOSED, WITHOUT_FORMER, audit_outcome, end
 from devices.delivery.deploy_material import served_by
 from devices.delivery.deploy_texts import (
@@ -32,7 +31,7 @@ def verify(turn: DeploymentTurn, connector: Connector, material: Material) -> No
         return
     served = served_by(connector)
     if served.all_are(material.fingerprint_sha256):
-        seen(turn)
+        seen(turn, connector)
     elif not served.fingerprints:
         tries = row.tries + 1
         at = next_try(now=turn.clock(), tries=tries, since=row.since)
@@ -70,15 +69,14 @@ def _serves_another(turn: DeploymentTurn, connector: Connector, in_part: bool) -
 
 
 @transaction.atomic
-def seen(turn: DeploymentTurn) -> None:
+def seen(turn: DeploymentTurn, connector: Connector) -> None:
     """The handshake showed the certificate: the end, unless a former key is to be deleted from the device."""
     row, now = turn.deployment, turn.clock()
     restarts.lock(row.device_id)
     removes = (
         row.former is not None
         and row.former_is_overwritten
-        and row.former["name"] != row.key.name
-        and registry.can(row.device.connector, Capability.REMOVE)
+        and connector.leaves(row.former["name"], row.key.name)
     )
     after = {**CLOSED, "next_action_at": now} if removes else {**CLOSED, **WITHOUT_FORMER}
     turn.write(DeploymentEvent.SEEN, **after, explanation="", tries=0, since=now, completed_at=now)

@@ -13,6 +13,9 @@ LOST = gettext_noop(
     "is sent again."
 )
 RESTARTING = gettext_noop("The device has the key and restarts before the certificate is looked at.")
+SETTLES = gettext_noop(
+    "The device took the key. Such devices need a while until they serve the certificate, so it is looked at then."
+)
 SERVES_ANOTHER = gettext_noop(
     "The device said that it took the key, and still serves another certificate. It is looked at again."
 )

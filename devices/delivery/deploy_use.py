@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import transaction
 
@@ -10,10 +10,11 @@ from devices import restarts
 from devices.delivery.connectors.base import Connector, Material
 from devices.delivery.deploy_end import end
 from devices.delivery.deploy_proof import verify
-from devices.delivery.deploy_texts import RESTARTING
+from devices.delivery.deploy_texts import RESTARTING, SETTLES
 from devices.delivery.errors import DeliveryError
 from devices.delivery.turn import DeploymentTurn
 from devices.rules.deployment import DeploymentEvent, next_try
+from devices.rules.keys import KeyUse
 
 
 def activate(turn: DeploymentTurn, connector: Connector, material: Material) -> None:
@@ -32,13 +33,18 @@ def activate(turn: DeploymentTurn, connector: Connector, material: Material) -> 
         # its end wakes us; this is for the case that the wake-up is lost
         turn.rest(DeploymentEvent.NOT_READY, _soon(turn), explanation=RESTARTING)
         return
+    now, settles = turn.clock(), timedelta(seconds=connector.settle_seconds)
+    if settles and row.key_use == KeyUse.TLS:
+        # nobody waits for it: the row is due again then
+        turn.rest(DeploymentEvent.ACTIVATED, now + settles, explanation=SETTLES, tries=0, looks=0, since=now)
+        return
     turn.write(
         DeploymentEvent.ACTIVATED,
         next_action_at=turn.lease_end(),
         explanation="",
         tries=0,
         looks=0,
-        since=turn.clock(),
+        since=now,
     )
     verify(turn, connector, material)
 

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, gettext_noop
 
 from devices.delivery.connectors.profiles import Part, Profile, Step, Value
-from devices.delivery.connectors.settings import Setting
+from devices.delivery.connectors.settings import Kind, Setting
 from devices.delivery.errors import NotConnected
 from devices.texts import Sentence
 
@@ -44,6 +44,9 @@ def validate_extra_fields(value: str) -> None:
     if any("=" not in line or line.startswith("=") for line in value.splitlines() if line.strip()):
         raise ValidationError(_("A name, = and a value were expected in each line."))
 
+
+LONGEST_SETTLING = 600
+"""Seconds."""
 
 _OF_GENERIC = gettext_lazy("For a device that is described here.")
 
@@ -126,6 +129,17 @@ SCHEMA = (
             "A regular expression; its first group, or the whole, is shown as the device's words."
         ),
         check=validate_pattern,
+    ),
+    Setting(
+        name="settle_seconds",
+        label=gettext_lazy("Seconds until it serves the certificate"),
+        help_text=gettext_lazy(
+            "How long it takes after the upload, where its web server restarts for example. It is looked at after "
+            "that."
+        ),
+        kind=Kind.NUMBER,
+        minimum=0,
+        maximum=LONGEST_SETTLING,
     ),
 )
 """The settings that describe a device."""

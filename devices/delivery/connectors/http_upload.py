@@ -112,12 +112,14 @@ class HttpUploadConnector(Connector, SelfTesting):
 
     @property
     def settle_seconds(self) -> float:
-        """As the profile was reported."""
-        return float(self.profile.settle_seconds)
+        """As the profile was reported, or as it is described."""
+        built_in = profiles.built_in().get(self.setting("profile"))
+        return float(built_in.settle_seconds if built_in else self.setting("settle_seconds") or 0)
 
     def leaves(self, former: str, new: str) -> bool:
         """Whatever the names: such devices know certificates by numbers of their own."""
-        return bool(self.profile.removal)
+        built_in = profiles.built_in().get(self.setting("profile"))
+        return built_in is not None and bool(built_in.removal)
 
     def remove(self, material: Material) -> None:
         """Sign in, find the certificate in the device's list by its serial number and issuer, delete it, look again.

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from devices.delivery.connectors import profiles
 from devices.delivery.connectors.base import Capability, Material, Target
 from devices.delivery.connectors.http_upload import HttpUploadConnector
+from devices.delivery.deploy_texts import NOT_REMOVED, SETTLES
 from devices.delivery.errors import (
     ConnectionLost,
     DeviceRefused,
@@ -20,10 +23,15 @@ from devices.delivery.errors import (
     UnexpectedAnswer,
     WrongPassword,
 )
+from devices.models import Deployment, KeyAndCertificate
+from devices.rules.deployment import LOOKS, MOST_REMOVALS
 from tests.devices.delivery import web_forms as fake
 from tests.devices.delivery.brother_pages import Brother, small_serial
+from tests.devices.delivery.conftest import Bench
 from tests.devices.delivery.materials import make_material
+from tests.devices.delivery.test_http_upload import GENERIC
 from tests.devices.delivery.web_forms import WebForms, web_forms
+from tests.devices.factories import make_device
 
 
 @pytest.fixture
@@ -163,3 +171,93 @@ class TestInstalling:
     def test_how_long_the_restart_takes_is_told(self, server: WebForms) -> None:
         assert connector(server).settle_seconds == 90
         assert connector(server, profile="hp_ews").settle_seconds == 0
+
+
+def waits(bench: Bench, row: Deployment, seconds: int) -> bool:
+    """Whether it is due in so many seconds; the clock of the tests goes on while the device is talked to."""
+    assert row.next_action_at is not None
+    left = row.next_action_at - bench.clock()
+    return timedelta(seconds=seconds - 20) < left <= timedelta(seconds=seconds)
+
+
+@pytest.mark.django_db
+class TestDelivery:
+    @pytest.fixture(autouse=True)
+    def connected(self, bench: Bench, server: WebForms) -> None:
+        settings = {
+            "profile": "brother",
+            "port": server.port,
+            "tls_fingerprint": server.fingerprint,
+            "password": fake.PASSWORD,
+        }
+        bench.device = make_device(
+            connector="http_upload", host="127.0.0.1", tls_ports=[server.port], connector_settings=settings
+        )
+
+    def delivered(self, bench: Bench, server: WebForms, device: Brother, folder: Path) -> KeyAndCertificate:
+        """A key that the device takes, and serves when it has restarted."""
+        key = bench.issue()
+        row = bench.delivery_step(key)
+        assert (row.state, row.explanation, row.lease) == ("active", SETTLES, None)
+        assert waits(bench, row, 90), "no worker waits, and nobody looks before"
+        device.settle(server, folder)
+        assert bench.delivery_step(key).state == "verified"
+        return key
+
+    def test_r14_the_old_one_is_deleted_when_the_new_one_was_seen_and_not_before(
+        self, bench: Bench, server: WebForms, device: Brother, tmp_path: Path
+    ) -> None:
+        old = self.delivered(bench, server, device, tmp_path)
+        assert Deployment.objects.get(key=old).next_action_at is None, "there is none to delete"
+        new = self.delivered(bench, server, device, tmp_path)
+        assert device.number_of(old.fingerprint_sha256), "it was verified just now"
+        row = bench.delivery_step(new)
+        assert (row.state, row.explanation, row.former, row.next_action_at) == ("verified", "", None, None)
+        assert not device.number_of(old.fingerprint_sha256)
+        assert device.number_of(new.fingerprint_sha256) == device.chosen
+        assert {"1", "4"} < set(device.certificates), "what is not from here stays"
+
+    def test_one_that_cannot_be_deleted_is_told_and_the_new_one_is_verified(
+        self, bench: Bench, server: WebForms, device: Brother, tmp_path: Path
+    ) -> None:
+        self.delivered(bench, server, device, tmp_path)
+        device.keeps_deleted = True
+        row = bench.delivered_to_the_end(self.delivered(bench, server, device, tmp_path))
+        assert (row.state, row.tries) == ("verified", MOST_REMOVALS - 1)
+        assert row.explanation.startswith(NOT_REMOVED)
+        assert "it is still there" in row.explanation
+
+    def test_the_old_one_comes_back_without_a_second_import(
+        self, bench: Bench, server: WebForms, device: Brother, tmp_path: Path
+    ) -> None:
+        old = self.delivered(bench, server, device, tmp_path)
+        new = bench.issue()
+        for _ in range(1 + len(LOOKS)):
+            row = bench.delivery_step(new)
+            assert row.state == "active", "it goes on serving the old one"
+        assert bench.delivery_step(new).state == "rolling_back"
+        server.present_factory()
+        row = bench.delivery_step(new)
+        assert (row.state, waits(bench, row, 90)) == ("rolling_back", True)
+        assert (len(device.certificates), device.chosen) == (4, device.number_of(old.fingerprint_sha256))
+        device.settle(server, tmp_path)
+        asked = len(server.requests)
+        assert bench.delivery_step(new).state == "rolled_back"
+        assert len(server.requests) == asked, "it is looked at before anything is sent again"
+
+
+@pytest.mark.django_db
+def test_a_device_that_is_described_may_take_its_time_too(bench: Bench, server: WebForms) -> None:
+    server.pages = fake.Device().generic
+    settings = {
+        **GENERIC,
+        "port": server.port,
+        "tls_fingerprint": server.fingerprint,
+        "password": fake.PASSWORD,
+        "settle_seconds": 45,
+    }
+    bench.device = make_device(
+        connector="http_upload", host="127.0.0.1", tls_ports=[server.port], connector_settings=settings
+    )
+    row = bench.delivery_step(bench.issue())
+    assert (row.explanation, waits(bench, row, 45)) == (SETTLES, True)

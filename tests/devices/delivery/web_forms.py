@@ -67,12 +67,18 @@ class WebForms:
     """Of its certificate."""
     pages: Pages
     context: ssl.SSLContext = field(repr=False)
+    factory: Path
+    """Its first certificate with the key."""
     requests: list[Request] = field(default_factory=list)
 
     def present(self, path: Path) -> None:
         """Serve the certificate and key in `path` (PEM) from the next handshake on."""
         self.context.load_cert_chain(path)
         self.fingerprint = _fingerprint(path)
+
+    def present_factory(self) -> None:
+        """Serve the certificate of the beginning again."""
+        self.present(self.factory)
 
     def sent(self) -> list[str]:
         """Method and path of everything that came."""
@@ -94,7 +100,9 @@ def web_forms(directory: Path) -> Iterator[WebForms]:
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    running = WebForms(0, _fingerprint(certificate), lambda _request: Answer(status=404), context)
+    factory = directory / "forms.pem"
+    factory.write_text(certificate.read_text() + key.read_text())
+    running = WebForms(0, _fingerprint(certificate), lambda _request: Answer(status=404), context, factory)
 
     class Handler(http.server.BaseHTTPRequestHandler):
         timeout = 10
