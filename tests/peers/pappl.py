@@ -66,9 +66,12 @@ class Pappl:
 
 
 @contextlib.contextmanager
-def printer(directory: Path, *, password: str = PASSWORD, port: int | None = None) -> Iterator[Pappl]:
+def printer(
+    directory: Path, *, password: str = PASSWORD, port: int | None = None, form: bool = False
+) -> Iterator[Pappl]:
     """One until the block ends, on `port` or a free one; its log goes to `directory`.
 
+    It asks for `password` by HTTP Basic, or by a `form`. Without a password everybody may do everything.
     Raises RuntimeError, naming the Debian package.
     """
     if ctypes.util.find_library("pappl") is None:
@@ -86,7 +89,7 @@ def printer(directory: Path, *, password: str = PASSWORD, port: int | None = Non
             os.chown(home, entry.pw_uid, entry.pw_gid)
         with running(
             # the system's own Python: it needs nothing of ours, and the other user may enter no other
-            [_python(), home / _SCRIPT.name, str(port), home, password],
+            [_python(), home / _SCRIPT.name, str(port), home, password, *(["form"] if form else [])],
             ready=lambda: is_listening(port),
             log=directory / f"pappl-{port}.log",
             env={"HOME": str(home), "USER": user or os.environ.get("USER", "")},

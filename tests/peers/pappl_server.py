@@ -1,4 +1,4 @@
-"""One PAPPL printer application (Debian's libpappl1) as a process: `pappl_server.py PORT DIRECTORY PASSWORD`.
+"""One PAPPL printer application (Debian's libpappl1) as a process: `pappl_server.py PORT DIRECTORY PASSWORD [form]`.
 
 Made by the Printer Applications' own library, called by ctypes; nothing of it is this project's. Its certificates lie
 in `$HOME/.cups/ssl`.
@@ -17,8 +17,11 @@ CONTINUE, UNAUTHORIZED = 100, 401
 LOG_INFO = 1
 
 
-def main(port: int, directory: str, password: str) -> None:
-    """Serve until the process is ended. With an empty password everybody may do everything."""
+def main(port: int, directory: str, password: str, *, form: bool) -> None:
+    """Serve until the process is ended. With an empty password everybody may do everything.
+
+    It is asked for by HTTP Basic, or by PAPPL's own login `form`, which takes any password in this version.
+    """
     pappl = ctypes.CDLL("libpappl.so.1")
     cups = ctypes.CDLL("libcups.so.2")
     pappl.papplSystemCreate.restype = ctypes.c_void_p
@@ -52,7 +55,17 @@ def main(port: int, directory: str, password: str) -> None:
         sys.exit(f"port {port} cannot be had")
     pappl.papplSystemSetHostName(system, b"localhost")
     pappl.papplSystemSetFooterHTML(system, b"<p>Test printer</p>")  # 1.3.1 crashes without one
-    if password:
+    if password and form:
+        pappl.papplSystemHashPassword.restype = ctypes.c_char_p
+        pappl.papplSystemHashPassword.argtypes = [
+            *(ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t),
+        ]
+        pappl.papplSystemSetPassword.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
+        buffer = ctypes.create_string_buffer(100)
+        pappl.papplSystemSetPassword(
+            system, pappl.papplSystemHashPassword(system, None, password.encode(), buffer, len(buffer))
+        )
+    elif password:
         pappl.papplSystemSetAuthCallback.argtypes = [
             *(ctypes.c_void_p, ctypes.c_char_p, callback, ctypes.c_void_p),
         ]
@@ -61,4 +74,4 @@ def main(port: int, directory: str, password: str) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else "")
+    main(int(sys.argv[1]), sys.argv[2], sys.argv[3], form=sys.argv[4:] == ["form"])

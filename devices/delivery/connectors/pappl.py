@@ -1,8 +1,9 @@
 """The connector to PAPPL printer applications (pappl.org), by the web page on which they take a certificate.
 
 What was met, with PAPPL 1.3.1: the form wants a session field from the page, and answers 200 whatever became of it;
-what happened stands in a banner. The certificate is served from the next handshake on. It is the only one that the
-device has, so only keys for TLS are installed.
+what happened stands in a banner. Where a password is set for the web pages a login form comes first; that of 1.3.1
+takes any. The certificate is served from the next handshake on. It is the only one that the device has, so only keys
+for TLS are installed.
 """
 
 from __future__ import annotations
@@ -44,6 +45,10 @@ _NO_PAGE = Sentence(
 _WRONG_PASSWORD = gettext_noop(
     "The device did not accept the user name and password in its connector's settings. Correct them in the device's "
     "data; the key is sent again then."
+)
+_NO_PASSWORD = gettext_noop(
+    "The device asks for a password; there is none in its connector's settings, so the key was not sent. Enter it in "
+    "the device's data."
 )
 _NO_FORM = Sentence(
     gettext_noop(
@@ -162,10 +167,10 @@ class PapplConnector(Connector):
         """The page with the form, after its login form where it has one. Raises WrongPassword, UnexpectedAnswer."""
         page = _read(self._ask(session, "GET", _PAGE))
         if page.asks_for_password:
-            data = {
-                "session": page.value("session"),
-                "password": self.target.secrets.get("password", ""),
-            }
+            password = self.target.secrets.get("password", "")
+            if not password:
+                raise WrongPassword(_NO_PASSWORD)
+            data = {"session": page.value("session"), "password": password}
             self._ask(session, "POST", _PAGE, data=data)
             page = _read(self._ask(session, "GET", _PAGE))
             if page.asks_for_password:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +25,7 @@ from devices.rules.keys import KeyUse
 from scep import keys
 from tests.devices.delivery.conftest import Bench
 from tests.devices.delivery.issued import authority, certificate, issue, pkcs8
+from tests.devices.delivery.web_forms import Answer, web_forms
 from tests.devices.factories import make_device
 from tests.peers.pappl import Pappl, printer
 from tests.peers.process import free_port
@@ -32,6 +34,13 @@ from tests.peers.process import free_port
 @pytest.fixture(scope="module")
 def pappl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pappl]:
     with printer(tmp_path_factory.mktemp("pappl")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def asking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pappl]:
+    """One whose web pages ask for the password by a form."""
+    with printer(tmp_path_factory.mktemp("form"), form=True) as running:
         yield running
 
 
@@ -113,6 +122,39 @@ def test_one_that_asks_for_no_password(tmp_path_factory: pytest.TempPathFactory)
         assert pappl.served == made.fingerprint_sha256
 
 
+class TestLoginForm:
+    """A password that was set for the application's web pages is asked for by a form."""
+
+    def test_right_password(self, asking: Pappl) -> None:
+        for _ in range(2):
+            made = material()
+            connector(asking).install(made)
+            assert asking.served == made.fingerprint_sha256
+
+    def test_no_password_sends_nothing(self, asking: Pappl) -> None:
+        before = asking.served
+        with pytest.raises(WrongPassword, match="there is none in its connector's settings") as met:
+            connector(asking, password="").install(material())
+        assert (met.value.worth_another_try, met.value.for_administrator) == (False, True)
+        assert asking.served == before
+
+    def test_wrong_password(self, tmp_path: Path) -> None:
+        """A fake: the form of the real one here, 1.3.1, takes any password. Newer ones show it again."""
+        with web_forms(tmp_path) as server:
+            again = (
+                '<div class="banner">Password incorrect.</div><form><input type="hidden" name="session" value="ab">'
+                '<input type="password" name="password"><input type="submit" value="Login"></form>'
+            )
+            server.pages = lambda _request: Answer(again)
+            asking = Pappl(server.port, "right")
+            with pytest.raises(WrongPassword, match="did not accept the user name and password") as met:
+                connector(asking, password="wrong-9932").install(material())
+            assert (met.value.worth_another_try, met.value.for_administrator) == (False, True)
+            assert "wrong-9932" not in f"{met.value!r}"
+            sent = [sorted(name for name, _value in each.fields) for each in server.requests]
+            assert sent == [[], ["password", "session"], []], "the key was not sent"
+
+
 class TestBanner:
     """What a real one cannot be made to say."""
 
@@ -177,6 +219,7 @@ class TestDelivery:
         key = issue(bench.device)
         row = bench.delivery_step(key)
         assert (row.state, row.next_action_at, row.for_administrator) == ("failed", None, True)
+        assert "did not accept the user name and password" in row.explanation
         assert KeyAndCertificate.objects.filter(pk=key.pk).exists()
         settings = {"port": pappl.port, "tls_fingerprint": pappl.served, "password": pappl.password}
         inventory.update_device(SYSTEM, Device.objects.get(pk=bench.device.pk), connector_settings=settings)
