@@ -17,7 +17,8 @@ from devices.access import Permission
 from devices.api.fields import StrictFieldsSerializer
 from devices.api.serializers import DeploymentSerializer, ListedDeploymentSerializer
 from devices.api.views import actor_of
-from devices.delivery import deploy
+from devices.delivery import deploy, fingerprints
+from devices.delivery.connectors.base import Presented
 from devices.models import Deployment, Device, KeyAndCertificate
 from devices.models.choices import DeploymentStateChoices
 
@@ -76,6 +77,10 @@ class FingerprintSerializer(StrictFieldsSerializer):
         max_length=200, help_text="SHA-256. Send the one that was seen and compared, to confirm it."
     )
     description = serializers.CharField(read_only=True)
+    shown_by = serializers.CharField(
+        read_only=True,
+        help_text="The command that prints it on the device itself; empty: its panel shows it.",
+    )
     confirmed = serializers.CharField(read_only=True, help_text="The one that is stored; empty: none yet.")
     is_confirmed = serializers.BooleanField(read_only=True)
     is_installed = serializers.BooleanField(
@@ -93,7 +98,7 @@ class FingerprintView(APIView):
         """Ask the device. It gets neither a password nor a key."""
         device = get_object_or_404(Device, pk=device_id)
         seen = deploy.presented(actor_of(request), device)
-        return self._answer(device, seen.fingerprint, seen.description)
+        return self._answer(device, seen)
 
     @extend_schema(request=FingerprintSerializer, responses=FingerprintSerializer)
     def post(self, request: Request, device_id: int) -> Response:
@@ -102,15 +107,16 @@ class FingerprintView(APIView):
         serializer.is_valid(raise_exception=True)
         device = get_object_or_404(Device, pk=device_id)
         fingerprint = serializer.validated_data["fingerprint"]
-        return self._answer(deploy.confirm(actor_of(request), device, fingerprint), fingerprint, "")
+        return self._answer(deploy.confirm(actor_of(request), device, fingerprint), Presented(fingerprint))
 
-    def _answer(self, device: Device, fingerprint: str, description: str) -> Response:
+    def _answer(self, device: Device, seen: Presented) -> Response:
         confirmed = deploy.confirmed(device)
         values: dict[str, Any] = {
-            "fingerprint": fingerprint,
-            "description": description,
+            "fingerprint": seen.fingerprint,
+            "description": seen.description,
+            "shown_by": seen.shown_by,
             "confirmed": confirmed,
-            "is_confirmed": deploy.is_same(confirmed, fingerprint),
-            "is_installed": fingerprint in device.installed_fingerprints,
+            "is_confirmed": fingerprints.is_same(confirmed, seen.fingerprint),
+            "is_installed": seen.fingerprint in device.installed_fingerprints,
         }
         return Response(FingerprintSerializer(values).data)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
-
 from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -11,6 +9,7 @@ from django.utils.translation import gettext as _
 from devices import access, audit, deployments, inventory, keystore, restarts
 from devices.access import Permission
 from devices.audit import Actor
+from devices.delivery import fingerprints
 from devices.delivery.connectors import registry
 from devices.delivery.connectors.base import Presented
 from devices.delivery.connectors.registry import NO_CONNECTOR
@@ -154,11 +153,11 @@ def confirm(actor: Actor, device: Device, fingerprint: str) -> Device:
     Raises as `presented`, and Conflict when it shows another one meanwhile.
     """
     seen = presented(actor, device)
-    if not is_same(seen.fingerprint, fingerprint):
+    if not fingerprints.is_same(seen.fingerprint, fingerprint):
         raise Conflict(
             "fingerprint_changed",
             _("The device shows another fingerprint now: %(seen)s. Compare it anew.")
-            % {"seen": seen.fingerprint},
+            % {"seen": fingerprints.readable(seen.fingerprint)},
         )
     connector = registry.known()[device.connector]
     with transaction.atomic():
@@ -169,12 +168,3 @@ def confirm(actor: Actor, device: Device, fingerprint: str) -> Device:
         inventory.update_device(actor, current, connector_settings=settings)
         audit.record(actor, "device.confirm_fingerprint", current, {"fingerprint": seen.fingerprint})
     return current
-
-
-def is_same(one: str, other: str) -> bool:
-    """True for one fingerprint in two spellings."""
-    return hmac.compare_digest(_plain(one), _plain(other))
-
-
-def _plain(fingerprint: str) -> bytes:
-    return "".join(fingerprint.split()).replace(":", "").casefold().encode()

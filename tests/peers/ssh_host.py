@@ -48,19 +48,21 @@ class SshHost:
 
 
 @contextlib.contextmanager
-def ssh_host(directory: Path, *, sftp: str = "internal-sftp", port: int | None = None) -> Iterator[SshHost]:
-    """A host until the block ends, on `port` or a free one; keys that lie in `directory` already are its own.
+def ssh_host(
+    directory: Path, *, sftp: str = "internal-sftp", port: int | None = None, kind: str = "ed25519"
+) -> Iterator[SshHost]:
+    """A host until the block ends, on `port` or a free one, with a key of that `kind`.
 
-    Raises RuntimeError, naming the Debian package.
+    Keys that lie in `directory` already are its own. Raises RuntimeError, naming the Debian package.
     """
     program = shutil.which("sshd", path="/usr/sbin:/usr/bin")
     if program is None:
         raise RuntimeError(
             "the tests need an SSH server: apt-get install openssh-server (or scripts/install-debian-packages)"
         )
-    for name in ("host_key", "client_key"):
+    for name, its_kind in (("host_key", kind), ("client_key", "ed25519")):
         if not (directory / name).exists():
-            keygen("-q", "-t", "ed25519", "-N", "", "-f", str(directory / name))
+            keygen("-q", "-t", its_kind, "-N", "", "-f", str(directory / name))
     port = port or free_port()
     (directory / "sshd_config").write_text(_CONFIGURATION.format(port=port, folder=directory, sftp=sftp))
     if os.geteuid() == 0:

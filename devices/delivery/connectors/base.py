@@ -99,6 +99,8 @@ class Presented:
     """SHA-256; what is confirmed and stored in the setting `Connector.pin_setting`."""
     description: str = ""
     """What a reader can compare: subject, issuer, validity, or the kind of the key."""
+    shown_by: str = ""
+    """A command that prints the fingerprint on the device itself; empty: its panel or its own web page shows it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,6 +95,11 @@ def fingerprint_of(key: paramiko.PKey) -> str:
     return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
 
 
+def _kind_of(key: paramiko.PKey) -> str:
+    """As OpenSSH names the file of a host key: ed25519, ecdsa, rsa."""
+    return key.get_name().removeprefix("ssh-").partition("-")[0]
+
+
 def validate_fingerprint(value: str) -> None:
     """Raise ValidationError unless `value` is a SHA-256 fingerprint of an SSH host key."""
     if not _FINGERPRINT.fullmatch(value):
@@ -202,7 +207,11 @@ class SftpConnector(Connector, SelfTesting):
         """The host key, as the host shows it before anybody signs in."""
         deadline = time.monotonic() + self.step_timeout
         key = _shown_host_key(self.target.host, self.setting("port"), deadline)
-        return Presented(fingerprint_of(key), f"{key.get_name()}, {key.get_bits()} bit")
+        return Presented(
+            fingerprint_of(key),
+            f"{key.get_name()}, {key.get_bits()} bit",
+            shown_by=f"ssh-keygen -lf /etc/ssh/ssh_host_{_kind_of(key)}_key.pub",
+        )
 
     def install(self, material: Material) -> None:
         """Stage both files, rename the key and then the certificate over the former ones, reload."""

@@ -17,7 +17,7 @@ from django.views.decorators.http import require_safe
 
 from devices import inventory
 from devices.access import Permission, may
-from devices.delivery import deploy, download, restart, tls
+from devices.delivery import deploy, download, fingerprints, restart
 from devices.errors import Conflict, sentences
 from devices.filters import DEVICE_ORDERINGS, device_queryset
 from devices.models import Deployment, Device, IssuanceRequest, KeyAndCertificate, Restart
@@ -99,7 +99,7 @@ def _device(request: HttpRequest, device_id: int, template: str) -> HttpResponse
         "has_open_request": any(line.completed_at is None for line in lines),
         "keys": held_keys(device),
         "pins": deploy.pins(device),
-        "confirmed_fingerprint": tls.readable(tls.normalized(deploy.confirmed(device))),
+        "confirmed_fingerprint": fingerprints.readable(deploy.confirmed(device)),
     }
     with device_time(device):
         return render(request, template, context)
@@ -235,9 +235,9 @@ def device_fingerprint(request: HttpRequest, device_id: int) -> HttpResponse:
         "back": _page_of_device(device),
         "problem": problem,
         "seen": seen,
-        "seen_readable": tls.readable(tls.normalized(seen.fingerprint)) if seen else "",
-        "confirmed": tls.readable(tls.normalized(confirmed)),
-        "is_confirmed": seen is not None and deploy.is_same(confirmed, seen.fingerprint),
+        "seen_readable": fingerprints.readable(seen.fingerprint) if seen else "",
+        "confirmed": fingerprints.readable(confirmed),
+        "is_confirmed": seen is not None and fingerprints.is_same(confirmed, seen.fingerprint),
         "is_installed": seen is not None and seen.fingerprint in device.installed_fingerprints,
     }
     status = 409 if problem and request.method == "POST" else 200
