@@ -165,9 +165,9 @@ def data_changed(device: Device, *, now: datetime) -> int:
 
 
 def restart_ended(device_id: int, *, now: datetime) -> None:
-    """Go on with what waited for the device's restart."""
-    waiting = Deployment.objects.filter(
-        device=device_id, state=DeploymentStateChoices.DELIVERED, lease__isnull=True
-    )
-    if waiting.update(next_action_at=now):
+    """Go on with what waited for the device's restart, and look anew at what was not served before it."""
+    waiting = Deployment.objects.filter(device=device_id, lease__isnull=True)
+    woken = waiting.filter(state=DeploymentStateChoices.DELIVERED).update(next_action_at=now)
+    woken += waiting.filter(state=DeploymentStateChoices.ACTIVE).update(next_action_at=now, looks=0)
+    if woken:
         transaction.on_commit(doorbell.ring_deployment_dispatcher)

@@ -14,20 +14,26 @@ from devices.delivery.deploy_texts import (
     NEVER_SEEN_AGAIN,
     NO_FORMER,
     NOT_SERVED,
+    RESTART_BY_HAND,
     SERVED_IN_PART,
     SERVES_ANOTHER,
+    USED_AFTER_RESTART,
 )
 from devices.delivery.turn import DeploymentTurn
-from devices.models import KeyAndCertificate
+from devices.models import Deployment, KeyAndCertificate, Restart
+from devices.models.choices import RestartStateChoices
 from devices.rules.deployment import DeploymentEvent, next_look, next_try
 from devices.rules.keys import KeyUse
+
+_NOT_RESTARTED = (RestartStateChoices.REFUSED, RestartStateChoices.FAILED)
 
 
 def verify(turn: DeploymentTurn, connector: Connector, material: Material) -> None:
     """Whether the device serves the certificate."""
     row = turn.deployment
     if row.key_use != KeyUse.TLS:
-        end(turn, DeploymentEvent.CANNOT_BE_SEEN, "", **WITHOUT_FORMER)
+        note = USED_AFTER_RESTART if _wants_restart_by_hand(row) else ""
+        end(turn, DeploymentEvent.CANNOT_BE_SEEN, note, **WITHOUT_FORMER)
         return
     served = served_by(connector)
     if served.all_are(material.fingerprint_sha256):
@@ -47,9 +53,10 @@ def verify(turn: DeploymentTurn, connector: Connector, material: Material) -> No
 def _serves_another(turn: DeploymentTurn, connector: Connector, in_part: bool) -> None:
     row = turn.deployment
     looks = row.looks + 1
-    at = next_look(now=turn.clock(), looks=looks)
+    by_hand = _wants_restart_by_hand(row)
+    at = next_look(now=turn.clock(), looks=looks, by_hand_since=row.since if by_hand else None)
     if at is not None:
-        explanation = SERVED_IN_PART if in_part else SERVES_ANOTHER
+        explanation = RESTART_BY_HAND if by_hand else SERVED_IN_PART if in_part else SERVES_ANOTHER
         turn.rest(DeploymentEvent.NOT_SEEN, at, explanation=explanation, looks=looks)
     elif in_part:
         end(turn, DeploymentEvent.GIVEN_UP, SERVED_IN_PART, looks=looks)
@@ -66,6 +73,16 @@ def _serves_another(turn: DeploymentTurn, connector: Connector, in_part: bool) -
             since=now,
             sent_at=None,
         )
+
+
+def _wants_restart_by_hand(row: Deployment) -> bool:
+    """True when the device is to restart (R13), and nothing here can make it, or what was tried came to nothing."""
+    if not row.restart_wanted:
+        return False
+    if not restarts.can_restart(row.device):
+        return True
+    last = Restart.objects.filter(device=row.device_id).first()
+    return row.restart_opened and last is not None and last.state in _NOT_RESTARTED
 
 
 @transaction.atomic

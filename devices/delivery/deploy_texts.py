@@ -19,6 +19,13 @@ SETTLES = gettext_noop(
 SERVES_ANOTHER = gettext_noop(
     "The device said that it took the key, and still serves another certificate. It is looked at again."
 )
+RESTART_BY_HAND = gettext_noop(
+    "The device has the key and does not use it yet. Restart the device by hand: nothing here can do that. The "
+    "certificate is looked for every 15 minutes, for a week; after that the old key is brought back."
+)
+USED_AFTER_RESTART = gettext_noop(
+    "Restart the device by hand, so that it uses the key: nothing here can do that, and no handshake shows it."
+)
 AWAY_SINCE = gettext_noop(
     "The device took the key and has not answered since. The certificate is verified as soon as it does."
 )

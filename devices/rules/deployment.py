@@ -142,6 +142,9 @@ LOOKS = tuple(timedelta(seconds=seconds) for seconds in (1, 2, 4, 8, 15, 30, 30,
 """Waits between looks at a device that serves another certificate: two minutes, then three more. After the last
 the former key comes back."""
 
+BY_HAND_EVERY = timedelta(minutes=15)
+"""Between looks at a device that somebody has to restart by hand, once LOOKS are over; until WITHIN has passed."""
+
 MOST_REMOVALS = 6
 """Tries to delete the former key from the device, before that is left to people: about five minutes."""
 
@@ -158,6 +161,14 @@ def next_try(*, now: datetime, tries: int, since: datetime) -> datetime | None:
     return now + min(_FIRST_WAIT * doubled, _LONGEST_WAIT)
 
 
-def next_look(*, now: datetime, looks: int) -> datetime | None:
-    """When to look again at a device that was seen `looks` times (from 1) with another certificate; None: enough."""
-    return now + LOOKS[looks - 1] if looks <= len(LOOKS) else None
+def next_look(*, now: datetime, looks: int, by_hand_since: datetime | None = None) -> datetime | None:
+    """When to look again at a device that was seen `looks` times (from 1) with another certificate; None: enough.
+
+    `by_hand_since` is the time since when somebody has to restart it by hand: people are waited for until WITHIN has
+    passed.
+    """
+    if looks <= len(LOOKS):
+        return now + LOOKS[looks - 1]
+    if by_hand_since is not None and now - by_hand_since < WITHIN:
+        return now + BY_HAND_EVERY
+    return None

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from devices import restarts
-from devices.delivery.deploy_texts import AWAY_SINCE, NEVER_SEEN_AGAIN, RESTARTING
+from devices.delivery.connectors.base import Capability
+from devices.delivery.connectors.virtual import VirtualConnector
+from devices.delivery.deploy_texts import (
+    AWAY_SINCE,
+    BROUGHT_BACK,
+    NEVER_SEEN_AGAIN,
+    RESTART_BY_HAND,
+    RESTARTING,
+    USED_AFTER_RESTART,
+)
+from devices.delivery.errors import DeviceRefused
 from devices.models import KeyAndCertificate, Restart
-from devices.rules.deployment import WITHIN
+from devices.rules.deployment import BY_HAND_EVERY, LOOKS, WITHIN
 from tests.devices.delivery.conftest import Bench
 
 pytestmark = pytest.mark.django_db
@@ -64,3 +76,74 @@ def test_a_restart_and_a_delivery_of_one_device_go_on_side_by_side(bench: Bench)
     key = bench.issue(restart_wanted=True)
     row = bench.delivery_step(key)
     assert (row.state, Restart.objects.count()) == ("delivered", 1), "the one that waits serves"
+
+
+class TestByHand:
+    """The device is to restart, and nothing here can make it: a person is waited for."""
+
+    @pytest.fixture(autouse=True)
+    def cannot_restart(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        capabilities = VirtualConnector.capabilities - {Capability.RESTART}
+        monkeypatch.setattr(VirtualConnector, "capabilities", capabilities)
+
+    def test_it_is_verified_when_somebody_has_restarted_the_device(self, bench: Bench) -> None:
+        bench.delivered_to_the_end(bench.issue())
+        bench.behave(needs_restart=True)
+        key = bench.issue(restart_wanted=True)
+        for _ in range(len(LOOKS) + 5):
+            row = bench.delivery_step(key)
+            assert (row.state, row.explanation) == ("active", RESTART_BY_HAND)
+        assert row.next_action_at
+        assert row.next_action_at - bench.clock() <= BY_HAND_EVERY
+        bench.mfps.restart(bench.number)
+        bench.until_back()
+        row = bench.delivery_step(key)
+        assert (row.state, row.explanation, bench.served) == ("verified", "", key.fingerprint_sha256)
+
+    def test_after_a_week_the_old_key_is_brought_back(self, bench: Bench) -> None:
+        old = bench.issue()
+        bench.delivered_to_the_end(old)
+        bench.behave(needs_restart=True)
+        key = bench.issue(restart_wanted=True)
+        row = bench.delivery_step(key)
+        begun = row.since
+        row = bench.delivered_to_the_end(key, most=800)
+        assert (row.state, row.explanation) == ("rolled_back", BROUGHT_BACK)
+        assert row.completed_at
+        assert WITHIN <= row.completed_at - begun < WITHIN + timedelta(hours=1)
+        assert bench.served == old.fingerprint_sha256
+
+    def test_one_that_needs_no_restart_is_verified_at_once(self, bench: Bench) -> None:
+        assert bench.delivery_step(bench.issue(restart_wanted=True)).state == "verified"
+
+    def test_where_no_restart_is_wanted_nobody_is_waited_for(self, bench: Bench) -> None:
+        bench.behave(needs_restart=True)
+        row = bench.delivered_to_the_end(bench.issue())
+        assert (row.state, row.looks) == ("failed", len(LOOKS) + 1)
+
+    def test_for_a_use_that_no_handshake_shows_it_is_said_at_the_end(self, bench: Bench) -> None:
+        row = bench.delivery_step(bench.issue(key_use="ieee_802_1x", restart_wanted=True))
+        assert (row.state, row.explanation) == ("not_verifiable", USED_AFTER_RESTART)
+
+
+def test_a_restart_that_the_device_refuses_is_left_to_a_person_too(bench: Bench) -> None:
+    def refuse(_connector: VirtualConnector) -> None:
+        raise DeviceRefused("The device said no.")
+
+    bench.behave(needs_restart=True)
+    key = bench.issue(restart_wanted=True)
+    bench.delivery_step(key)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(VirtualConnector, "restart", refuse)
+        assert bench.step().state == "refused"
+    for _ in range(len(LOOKS) + 3):
+        row = bench.delivery_step(key)
+    assert (row.state, row.explanation) == ("active", RESTART_BY_HAND)
+    bench.ask()
+    bench.step()
+    bench.until_back()
+    assert bench.step().state == "done"
+    row.refresh_from_db()
+    assert row.next_action_at
+    assert (row.looks, row.next_action_at <= bench.clock()) == (0, True), "looked at anew"
+    assert bench.delivery_step(key).state == "verified"

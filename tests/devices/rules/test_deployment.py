@@ -8,6 +8,7 @@ from itertools import pairwise, product
 import pytest
 
 from devices.rules.deployment import (
+    BY_HAND_EVERY,
     CLOSED_DEPLOYMENT_STATES,
     LOOKS,
     OPEN_DEPLOYMENT_STATES,
@@ -106,3 +107,13 @@ def test_a_certificate_that_is_not_served_is_looked_for_about_two_minutes_and_th
     assert len(waits) == len(LOOKS)
     assert timedelta(minutes=2) <= sum(waits[:8], timedelta()) < timedelta(minutes=3)
     assert timedelta(minutes=4) < sum(waits, timedelta()) < timedelta(minutes=6)
+
+
+def test_whoever_has_to_restart_the_device_is_waited_for_a_week() -> None:
+    now, looks, waits = NOW, 1, []
+    while (at := next_look(now=now, looks=looks, by_hand_since=NOW)) is not None:
+        waits.append(at - now)
+        now, looks = at, looks + 1
+    assert tuple(waits[: len(LOOKS)]) == LOOKS
+    assert set(waits[len(LOOKS) :]) == {BY_HAND_EVERY}
+    assert WITHIN <= now - NOW < WITHIN + BY_HAND_EVERY
