@@ -29,6 +29,7 @@ class Permission(StrEnum):
     DELETE_DEVICE = "devices.delete_device"
     RESTART_DEVICE = "devices.restart_device"
     DEPLOY_DEVICE = "devices.deploy_device"
+    ENTRUST_SECRETS = "devices.entrust_secrets"
     ADD_DEVICE_GROUP = "devices.add_devicegroup"
     CHANGE_DEVICE_GROUP = "devices.change_devicegroup"
     DELETE_DEVICE_GROUP = "devices.delete_devicegroup"
@@ -101,6 +102,7 @@ SCOPES: Mapping[str, frozenset[Permission]] = MappingProxyType(
         ScopeChoices.ADMINISTRATION.value: frozenset(
             {
                 Permission.DOWNLOAD_KEY,
+                Permission.ENTRUST_SECRETS,
                 Permission.VIEW_WEBHOOK,
                 Permission.ADD_WEBHOOK,
                 Permission.CHANGE_WEBHOOK,
@@ -160,9 +162,14 @@ def may(user: AbstractBaseUser | AnonymousUser, permission: str) -> bool:
     return isinstance(user, User) and _is_within(user, permission) and user.has_perm(permission)
 
 
+def permits(actor: Actor, permission: Permission) -> bool:
+    """True when `actor` may; the program itself always may."""
+    return actor.user is None or may(actor.user, permission)
+
+
 def require(actor: Actor, permission: Permission) -> None:
     """Raise PermissionDenied unless `actor` may; the program itself always may."""
-    if actor.user is not None and not may(actor.user, permission):
+    if not permits(actor, permission):
         raise PermissionDenied(denial(permission, actor.user))
 
 

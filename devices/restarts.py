@@ -24,7 +24,9 @@ OPEN = sorted(state.value for state in OPEN_RESTART_STATES)
 
 def settings_of(device: Device) -> RestartSettings:
     """The device's restart settings; the defaults, not stored, where it has none."""
-    return RestartSettings.objects.filter(device=device).first() or RestartSettings(device=device)
+    found = RestartSettings.objects.filter(device=device).first() or RestartSettings()
+    found.device = device
+    return found
 
 
 def can_restart(device: Device) -> bool:

@@ -36,10 +36,14 @@ class RestartSettingsSerializer(StrictSerializer):
         read_only=True,
         help_text="The names of the secret settings that are stored.",
     )
+    snmp_secrets_held = serializers.BooleanField(
+        read_only=True,
+        help_text="True when they were given for another address, and are not sent to this one.",
+    )
 
     class Meta:
         model = RestartSettings
-        fields = (*restart.SETTINGS_FIELDS, "snmp", "snmp_secrets_set")
+        fields = (*restart.SETTINGS_FIELDS, "snmp", "snmp_secrets_set", "snmp_secrets_held")
 
 
 class RestartSettingsView(ConditionalUpdates):

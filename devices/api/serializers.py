@@ -31,6 +31,9 @@ DERIVED_FIELDS = (
 )
 """Columns of a device that its requests and keys make up."""
 
+SECRETS_SHOWN = ("connector_secrets_set", "connector_secrets_held")
+"""What is shown of a connector's secrets."""
+
 
 def challenge_password() -> serializers.CharField:
     """[Challenge Password]: write-only. Left out: as it is; empty: removed."""
@@ -87,6 +90,12 @@ class DeviceSerializer(StrictSerializer):
         read_only=True,
         help_text="The names of the secret settings that are stored.",
     )
+    connector_secrets_held = serializers.BooleanField(
+        source="secrets_held",
+        read_only=True,
+        help_text="True when they were given for another address, and are not sent to this one: give them anew, or "
+        "have an administrator save the device.",
+    )
     tls_ports = serializers.ListField(
         child=serializers.IntegerField(min_value=1, max_value=65535),
         required=False,
@@ -97,8 +106,8 @@ class DeviceSerializer(StrictSerializer):
 
     class Meta:
         model = Device
-        fields = ("id", *DEVICE_FIELDS, "connector_secrets_set", *DERIVED_FIELDS)
-        read_only_fields = ("connector_secrets_set", *DERIVED_FIELDS)
+        fields = ("id", *DEVICE_FIELDS, *SECRETS_SHOWN, *DERIVED_FIELDS)
+        read_only_fields = (*SECRETS_SHOWN, *DERIVED_FIELDS)
         validators: list[Any] = []
         extra_kwargs: dict[str, Any] = {"name": {"validators": []}, "serial_number": {"validators": []}}
 

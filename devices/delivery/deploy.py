@@ -140,7 +140,7 @@ def presented(actor: Actor, device: Device) -> Presented:
     if not pins(device):
         raise Conflict("nothing_to_confirm", _("The connector of this device has no fingerprint to confirm."))
     try:
-        return device.connect().present()
+        return device.connect(with_secrets=False).present()
     except (NotConnected, SecretUnreadable) as error:
         raise Conflict("not_connected", localized(str(error))) from error
     except DeliveryError as error:

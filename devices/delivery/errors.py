@@ -102,6 +102,6 @@ class NotSupported(DeliveryError):
 
 
 class NotConnected(DeliveryError):
-    """The device has no connector, or its settings do not fit the connector."""
+    """The device has no connector, its settings do not fit the connector, or its secrets are for another address."""
 
     for_administrator = True

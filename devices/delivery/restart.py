@@ -16,6 +16,8 @@ from devices.delivery.connectors.registry import NO_CONNECTOR
 from devices.errors import Conflict
 from devices.models import Device, Restart, RestartSettings
 from devices.models.choices import RestartTriggerChoices
+from devices.rules import secret_places
+from devices.rules.secret_places import SecretsPut
 
 
 def obstacle(device: Device, open_restart: Restart | None) -> Conflict | None:
@@ -58,6 +60,7 @@ def save_settings(actor: Actor, device: Device, *, snmp: Any = None, **fields: A
     """Change how the device is restarted. Audited.
 
     `snmp` replaces all settings of SNMP; secret ones that are left out stay, empty ones go, and `{}` ends SNMP.
+    At another port those that stay are held until somebody gives them anew, unless `actor` may entrust them.
     Raises PermissionDenied, and ValidationError with a dict of fields.
     """
     access.require(actor, Permission.CHANGE_DEVICE)
@@ -70,10 +73,11 @@ def save_settings(actor: Actor, device: Device, *, snmp: Any = None, **fields: A
     for name, value in fields.items():
         setattr(settings, name, value)
     problems: dict[str, list[str]] = {}
-    secret_changed = False
+    was_held, was_for = settings.snmp_secrets_held, settings.snmp_secrets_entrusted_to
+    put = SecretsPut(changed=False, all_given=False)
     if snmp is not None:
         try:
-            secret_changed = settings.put_snmp(snmp)
+            put = settings.put_snmp(snmp)
         except ValidationError as error:
             problems = error.message_dict
     try:
@@ -86,8 +90,16 @@ def save_settings(actor: Actor, device: Device, *, snmp: Any = None, **fields: A
     changes: dict[str, Any] = dict(
         audit.difference(before, {name: getattr(settings, name) for name in names})
     )
-    if secret_changed:
-        changes["snmp_secrets"] = "changed"
+    if snmp is not None and (put.all_given or access.permits(actor, Permission.ENTRUST_SECRETS)):
+        settings.snmp_secrets_entrusted_to = settings.snmp_secrets_place
+    if fate := secret_places.fate(
+        put,
+        was_held=was_held,
+        is_held=settings.snmp_secrets_held,
+        was_for=was_for,
+        is_for=settings.snmp_secrets_entrusted_to,
+    ):
+        changes["snmp_secrets"] = fate
     if changes:
         settings.save()
         audit.record(actor, "restartsettings.update", device, changes)

@@ -29,7 +29,6 @@ from devices.models import Device, KeyAndCertificate
 from devices.models.choices import WebhookEventChoices
 from devices.rules.drift import Drift, drift_of
 from devices.rules.keys import KeyUse
-from devices.secrets import SecretUnreadable
 from devices.webhooks import outbox
 
 logger = logging.getLogger(__name__)
@@ -161,8 +160,8 @@ def _stop(gone: Iterable[Expected]) -> None:
 
 def _endpoints(device: Device) -> list[Endpoint]:
     try:
-        return list(device.connect().endpoints())
-    except (NotConnected, SecretUnreadable):
+        return list(device.connect(with_secrets=False).endpoints())
+    except NotConnected:
         # its connector was taken away since: the address is known all the same
         return [Endpoint(device.host, port) for port in device.tls_ports]
 

@@ -6,6 +6,7 @@ Every function raises PermissionDenied when `actor` may not (R1).
 from devices.inventory.devices import (
     DELIVERY_FIELDS,
     DEVICE_FIELDS,
+    PLACE_FIELDS,
     create_device,
     create_devices,
     delete_device,
@@ -28,6 +29,7 @@ __all__ = [
     "DELIVERY_FIELDS",
     "DEVICE_FIELDS",
     "GROUP_FIELDS",
+    "PLACE_FIELDS",
     "SERVER_FIELDS",
     "create_device",
     "create_devices",

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from devices import audit, deployments
+from devices import access, audit, deployments
+from devices.access import Permission
 from devices.audit import Actor
 from devices.inventory.common import delete, require, set_fields
 from devices.models import (
     AuditEvent,
     Device,
     IssuanceRequest,
+    RestartSettings,
     ScepSettings,
 )
 from devices.models.bulk import overwrite
+from devices.rules import secret_places
 from devices.rules.lifecycle import UNDER_WAY_STATES, State
+from devices.rules.secret_places import SecretsPut
 
 DEVICE_FIELDS = (
     "name",
@@ -47,34 +51,63 @@ DEVICE_FIELDS = (
 
 
 DELIVERY_FIELDS = frozenset(
-    {"host", "connector", "connector_settings", "connector_secrets_encrypted", "tls_ports"}
+    {
+        "host",
+        "connector",
+        "connector_settings",
+        "connector_secrets_encrypted",
+        "secrets_entrusted_to",
+        "tls_ports",
+    }
 )
 """What a delivery may have failed for: when it changes, deliveries that wait for it are tried again."""
 
 
-def _set_device(
-    device: Device, fields: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, list[str]], bool]:
+PLACE_FIELDS = frozenset({"host", "group", "connector", "connector_settings"})
+"""What says where the connector's secrets are sent to, and whose they are."""
+
+
+class _Set(NamedTuple):
+    """What was set in a device."""
+
+    before: dict[str, Any]
+    problems: dict[str, list[str]]
+    """What is wrong with the connector's settings."""
+    facts: dict[str, str]
+    """What became of secret ones, as the audit trail says it."""
+
+
+def _set_device(device: Device, fields: Mapping[str, Any], *, entrusts: bool) -> _Set:
     """Set `fields`, the connector's settings by its schema.
 
-    Returns the old values, what is wrong with the connector's settings, and whether a secret one changed.
-    Raises TypeError for a name that the model does not have.
+    With `entrusts` stored secrets are sent to another address from now on; else whoever changes the address has to
+    give them anew, and they are held until somebody does. Raises TypeError for a name that the model does not have.
     """
+    was_for, was_held = device.secrets_entrusted_to, device.secrets_held
     before = set_fields(
         device, {name: value for name, value in fields.items() if name != "connector_settings"}
     )
     same_connector = before.get("connector", device.connector) == device.connector
-    if "connector_settings" not in fields and same_connector:
-        return before, {}, False
-    before["connector_settings"] = device.connector_settings
-    try:
-        # what another connector was told is none of this one's business
-        secret_changed = device.put_connector_settings(
-            fields.get("connector_settings", {}), keep_secrets=same_connector
-        )
-    except ValidationError as error:
-        return before, error.message_dict, False
-    return before, {}, secret_changed
+    put = SecretsPut(changed=False, all_given=False)
+    if "connector_settings" in fields or not same_connector:
+        before["connector_settings"] = device.connector_settings
+        try:
+            # what another connector was told is none of this one's business
+            put = device.put_connector_settings(
+                fields.get("connector_settings", {}), keep_secrets=same_connector
+            )
+        except ValidationError as error:
+            return _Set(before, error.message_dict, {})
+    if not PLACE_FIELDS.isdisjoint(fields) and (entrusts or put.all_given):
+        device.secrets_entrusted_to = device.secrets_place
+    fate = secret_places.fate(
+        put,
+        was_held=was_held,
+        is_held=device.secrets_held,
+        was_for=was_for,
+        is_for=device.secrets_entrusted_to,
+    )
+    return _Set(before, {}, {"connector_secrets": fate} if fate else {})
 
 
 def _check_device(device: Device, problems: dict[str, list[str]], **how: Any) -> None:
@@ -103,10 +136,11 @@ def create_devices(actor: Actor, rows: Iterable[Mapping[str, Any]]) -> list[Devi
     require(actor, "add", Device)
     devices: list[Device] = []
     errors: dict[int, ValidationError] = {}
+    entrusts = access.permits(actor, Permission.ENTRUST_SECRETS)
     for index, fields in enumerate(rows):
         device = Device()
         try:
-            plan_device(device, fields)
+            plan_device(device, fields, entrusts=entrusts)
         except ValidationError as error:
             errors[index] = error
         devices.append(device)
@@ -121,19 +155,20 @@ def create_devices(actor: Actor, rows: Iterable[Mapping[str, Any]]) -> list[Devi
     return devices
 
 
-_CONNECTOR_SECRETS = ("connector_secrets_encrypted", "connector_secrets_set")
-"""Columns that change together; the audit trail only says that they did."""
+_CONNECTOR_SECRETS = ("connector_secrets_encrypted", "connector_secrets_set", "secrets_entrusted_to")
+"""Columns that change together; the audit trail only says that they did, and how."""
 
 
-def plan_device(device: Device, fields: Mapping[str, Any]) -> dict[str, Any]:
+def plan_device(device: Device, fields: Mapping[str, Any], *, entrusts: bool) -> dict[str, Any]:
     """Set `fields` in `device` and say what that changes, as the audit trail will; nothing is stored.
+
+    `entrusts` is whether the actor may have stored secrets sent to another address (ENTRUST_SECRETS).
 
     No query: what is unique is checked for many at once, and a group that is at hand as an object exists.
     Raises ValidationError with a dict of fields.
     """
-    before, problems, secret_changed = _set_device(device, fields)
+    before, problems, facts = _set_device(device, fields, entrusts=entrusts)
     _check_device(device, problems, exclude={"group"}, validate_unique=False, validate_constraints=False)
-    facts = {"connector_secrets": "changed"} if secret_changed else {}
     return audit.difference(before, {name: getattr(device, name) for name in before}) | facts
 
 
@@ -155,9 +190,23 @@ def store_devices(actor: Actor, planned: Sequence[tuple[Device, Mapping[str, Any
     if "connector_secrets" in columns:
         columns = columns - {"connector_secrets"} | {*_CONNECTOR_SECRETS}
     overwrite([device for device, _changes in changed], columns)
+    _move_snmp(actor, [device for device, changes in changed if "host" in changes])
     Device.objects.bulk_create(new, batch_size=500)
     events += [audit.event(actor, "device.create", device, {"host": device.host}) for device in new]
     AuditEvent.objects.bulk_create(events, batch_size=500)
+
+
+def _move_snmp(actor: Actor, moved: Sequence[Device]) -> None:
+    """Secrets for SNMP go with devices to their new addresses where `actor` may decide that; else they are held."""
+    if not moved or not access.permits(actor, Permission.ENTRUST_SECRETS):
+        return
+    devices = {device.pk: device for device in moved}
+    stored = RestartSettings.objects.filter(device__in=devices).exclude(snmp_secrets_set=[])
+    rows = list(stored.select_for_update().order_by("pk"))
+    for row in rows:
+        row.device = devices[row.device_id]
+        row.snmp_secrets_entrusted_to = row.snmp_secrets_place
+    overwrite(rows, ["snmp_secrets_entrusted_to"])
 
 
 def _by_field(error: ValidationError) -> list[str]:
@@ -191,18 +240,19 @@ def update_device(actor: Actor, device: Device, **fields: Any) -> Device:
     """Change `fields`. Raises ValidationError with a dict of fields.
 
     `connector_settings` replaces all of them; secret ones that are left out stay, empty ones go. Another
-    connector begins with none.
+    connector begins with none. At another address (PLACE_FIELDS) those that stay are held until somebody gives them
+    anew, unless `actor` may entrust them.
     """
     require(actor, "change", device)
-    before, problems, secret_changed = _set_device(device, fields)
+    entrusts = access.permits(actor, Permission.ENTRUST_SECRETS)
+    before, problems, facts = _set_device(device, fields, entrusts=entrusts)
     _check_device(device, problems)
     changes = audit.difference(before, {name: getattr(device, name) for name in before})
-    columns, facts = [*changes], {}
-    if secret_changed:
-        columns += _CONNECTOR_SECRETS
-        facts["connector_secrets"] = "changed"
+    columns = [*changes, *(_CONNECTOR_SECRETS if facts else ())]
     if columns:
         device.save(update_fields=columns)
+        if "host" in changes:
+            _move_snmp(actor, [device])
         audit.record(actor, "device.update", device, changes | facts)
         if not DELIVERY_FIELDS.isdisjoint(columns):
             deployments.data_changed(device, now=timezone.now())

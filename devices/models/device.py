@@ -23,6 +23,7 @@ from devices.models.choices import DriftChoices, StatusChoices
 from devices.models.fields import BytesField
 from devices.models.validators import validate_host, validate_ipsec_destinations, validate_tls_ports
 from devices.rules.maintenance import URGENT_DAYS, Maintenance
+from devices.rules.secret_places import SecretsPut, place
 from devices.texts import Sentence
 
 _NO_CONNECTOR = gettext_noop("The device has no connector. Choose one in the device's data.")
@@ -42,6 +43,12 @@ def validate_time_zone(value: str) -> None:
             _("“%(value)s” is not a time zone; write one like “Europe/Berlin” or “America/Sao_Paulo”."),
             params={"value": value},
         ) from None
+
+
+SECRETS_HELD = gettext_noop(
+    "The stored password was given for another address, so it is not sent to this one. Enter it again in the "
+    "device's data, or have an administrator save them."
+)
 
 
 def default_tls_ports() -> list[int]:
@@ -138,6 +145,9 @@ class Device(models.Model):
     """The secret ones, as one JSON object, encrypted."""
     connector_secrets_set = models.JSONField(default=list, blank=True, editable=False)
     """The names of the secret settings that are stored: so much of them is shown."""
+    secrets_entrusted_to = models.TextField(blank=True, default="", editable=False)
+    """The place (devices/rules/secret_places.py) that the stored secrets were given or entrusted for; they are sent
+    to no other."""
     tls_ports = models.JSONField(
         _("TLS ports"),
         default=default_tls_ports,
@@ -174,6 +184,7 @@ class Device(models.Model):
         permissions: ClassVar = [
             ("restart_device", "Can restart device"),
             ("deploy_device", "Can deliver keys to device"),
+            ("entrust_secrets", "Can have stored secrets sent to another address"),
         ]
         constraints: ClassVar = [
             models.UniqueConstraint(
@@ -207,10 +218,10 @@ class Device(models.Model):
     def __str__(self) -> str:
         return self.name
 
-    def put_connector_settings(self, values: Any, *, keep_secrets: bool) -> bool:
+    def put_connector_settings(self, values: Any, *, keep_secrets: bool) -> SecretsPut:
         """Check `values` by the connector's schema and take them over, secret ones encrypted.
 
-        With `keep_secrets` those that are left out stay; an empty one goes. True when secrets were given or dropped.
+        With `keep_secrets` those that are left out stay; an empty one goes.
         Raises ValidationError at `connector_settings`.
         """
         connector = registry.known().get(self.connector)
@@ -222,16 +233,31 @@ class Device(models.Model):
             raise ValidationError({"connector_settings": problems}) from None
         self.connector_settings = dict(checked.plain)
         if not checked.secrets and (keep_secrets or not self.connector_secrets_set):
-            return False
+            return SecretsPut(changed=False, all_given=False)
         # what is replaced as a whole need not be readable any more
         kept = self.reveal_connector_secrets() if set(stored) - set(checked.secrets) else {}
         secret = {name: value for name, value in {**kept, **checked.secrets}.items() if value}
         self.connector_secrets_encrypted = secrets.encrypt_text(json.dumps(secret) if secret else "")
         self.connector_secrets_set = sorted(secret)
-        return True
+        return SecretsPut(changed=True, all_given=not set(secret) - set(checked.secrets))
 
-    def connect(self) -> Connector:
-        """The device's connector, ready to talk. Raises NotConnected and devices.secrets.SecretUnreadable."""
+    @property
+    def secrets_place(self) -> str:
+        """Where the secrets would be sent to, as `secrets_entrusted_to` says it; empty: there are none."""
+        if not self.connector_secrets_set:
+            return ""
+        return place(self.connector, self.host, registry.address_in(self.connector, self.connector_settings))
+
+    @property
+    def secrets_held(self) -> bool:
+        """True when secrets are stored that were given for another address, and are not sent to this one."""
+        return self.secrets_place not in ("", self.secrets_entrusted_to)
+
+    def connect(self, *, with_secrets: bool = True) -> Connector:
+        """The device's connector, ready to talk; without its secrets where nothing secret is sent.
+
+        Raises NotConnected and devices.secrets.SecretUnreadable.
+        """
         connector = registry.known().get(self.connector)
         if connector is None:
             raise NotConnected(_NO_CONNECTOR)
@@ -239,11 +265,13 @@ class Device(models.Model):
             check(connector.schema, self.connector_settings, stored_secrets=self.connector_secrets_set)
         except SettingsInvalid as error:
             raise NotConnected(_DOES_NOT_FIT(problems=error)) from None
+        if with_secrets and self.secrets_held:
+            raise NotConnected(SECRETS_HELD)
         return connector(
             Target(
                 self.host,
                 self.connector_settings,
-                self.reveal_connector_secrets(),
+                self.reveal_connector_secrets() if with_secrets else {},
                 tls_ports=tuple(self.tls_ports),
                 installed_fingerprints=frozenset(self.installed_fingerprints),
             )

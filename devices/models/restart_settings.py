@@ -9,16 +9,24 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop
 
 from devices import secrets
 from devices.delivery.connectors.base import Target
-from devices.delivery.connectors.settings import SettingsInvalid
+from devices.delivery.connectors.settings import SettingsInvalid, address_in
 from devices.delivery.connectors.snmp import check_access
 from devices.delivery.connectors.snmp_device import SnmpDevice
+from devices.delivery.errors import NotConnected
 from devices.models.choices import WhenBusyChoices
 from devices.models.device import Device
 from devices.models.fields import BytesField
 from devices.rules.restart import IDLE_MINUTES, LONGEST_IDLE_MINUTES
+from devices.rules.secret_places import SecretsPut, place
+
+SNMP_SECRETS_HELD = gettext_noop(
+    "The stored secrets for SNMP were given for another address, so they are not sent to this one. Enter them again "
+    "in the restart settings of the device, or have an administrator save them."
+)
 
 
 class RestartSettings(models.Model):
@@ -52,6 +60,8 @@ class RestartSettings(models.Model):
     """The secret ones, as one JSON object, encrypted."""
     snmp_secrets_set = models.JSONField(default=list, blank=True, editable=False)
     """The names of the secret ones that are stored."""
+    snmp_secrets_entrusted_to = models.TextField(blank=True, default="", editable=False)
+    """The place that they were given or entrusted for, as those of the device's connector."""
 
     class Meta:
         verbose_name = _("Restart settings")
@@ -77,10 +87,10 @@ class RestartSettings(models.Model):
         """True when the device can be asked over SNMP."""
         return bool(self.snmp or self.snmp_secrets_set)
 
-    def put_snmp(self, values: Any) -> bool:
+    def put_snmp(self, values: Any) -> SecretsPut:
         """Check `values` and take them over, secret ones encrypted; those that are left out stay, empty ones go.
 
-        No values at all: no SNMP, and no secret. True when secrets were given or dropped.
+        No values at all: no SNMP, and no secret.
         Raises ValidationError at `snmp`.
         """
         stored = self.snmp_secrets_set if values else []
@@ -96,10 +106,24 @@ class RestartSettings(models.Model):
         if changed:
             self.snmp_secrets_encrypted = secrets.encrypt_text(json.dumps(secret) if secret else "")
             self.snmp_secrets_set = sorted(secret)
-        return changed
+        return SecretsPut(changed, all_given=not set(secret) - set(checked.secrets))
+
+    @property
+    def snmp_secrets_place(self) -> str:
+        """Where the secrets would be sent to, as `snmp_secrets_entrusted_to` says it; empty: there are none."""
+        if not self.snmp_secrets_set:
+            return ""
+        return place("snmp", self.device.host, address_in(SnmpDevice.schema, self.snmp))
+
+    @property
+    def snmp_secrets_held(self) -> bool:
+        """True when secrets are stored that were given for another address, and are not sent to this one."""
+        return self.snmp_secrets_place not in ("", self.snmp_secrets_entrusted_to)
 
     def snmp_device(self) -> SnmpDevice:
-        """The device as its SNMP agent shows it. Raises devices.secrets.SecretUnreadable."""
+        """The device as its SNMP agent shows it. Raises NotConnected and devices.secrets.SecretUnreadable."""
+        if self.snmp_secrets_held:
+            raise NotConnected(SNMP_SECRETS_HELD)
         return SnmpDevice(Target(self.device.host, self.snmp, self._reveal()))
 
     def _reveal(self) -> dict[str, str]:

@@ -94,7 +94,7 @@ def _apply_one(actor: Actor, row: ImportRow, suspend_timers: bool) -> dict[int, 
 def _store(actor: Actor, chunk: Sequence[ImportRow], suspend_timers: bool) -> dict[int, str]:
     now = timezone.now()
     sources = [SourceRow(row.line, row.cells | _secrets(row)) for row in chunk]
-    planned = rows.plan(sources, now=now, suspend_timers=suspend_timers, lock=True)
+    planned = rows.plan(actor, sources, now=now, suspend_timers=suspend_timers, lock=True)
     refusals = {
         row.pk: reason for row, one in zip(chunk, planned, strict=True) if (reason := _refusal(row, one))
     }

@@ -78,7 +78,7 @@ def _check(actor: Actor, found: Import, chunk: Sequence[SourceRow]) -> None:
     chunk = [_without_secrets(row) for row in chunk]
     for row in chunk:
         _check_columns(found, row)
-    planned = rows.plan(chunk, now=timezone.now(), suspend_timers=True)
+    planned = rows.plan(actor, chunk, now=timezone.now(), suspend_timers=True)
     _check_doubles(found, planned)
     first = found.checked
     ImportRow.objects.bulk_create(

@@ -5,6 +5,7 @@ Checking a file and applying it both go by this, so they cannot differ. Six quer
 
 from __future__ import annotations
 
+import copy
 import zoneinfo
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,9 @@ from django.forms.utils import from_current_timezone
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from devices import inventory
+from devices import access, inventory
+from devices.access import Permission
+from devices.audit import Actor
 from devices.enrollment import bulk, requests
 from devices.enrollment.bulk import Standing
 from devices.enrollment.requests import Plan
@@ -121,15 +124,24 @@ class _Devices:
 
 
 def plan(
-    chunk: Sequence[SourceRow], *, now: datetime, suspend_timers: bool, lock: bool = False
+    actor: Actor, chunk: Sequence[SourceRow], *, now: datetime, suspend_timers: bool, lock: bool = False
 ) -> list[PlannedRow]:
-    """What each row comes to; a device is in the chunk once. With `lock` its rows stay as they are until the end."""
+    """What each row comes to when `actor` applies it; a device is in the chunk once.
+
+    With `lock` its rows stay as they are until the end.
+    """
+    entrusts = access.permits(actor, Permission.ENTRUST_SECRETS)
     references, stored = _References(chunk), _Devices(chunk, lock=lock)
-    return [_plan(row, references, stored, now, suspend_timers) for row in chunk]
+    return [_plan(row, references, stored, now, suspend_timers, entrusts) for row in chunk]
 
 
 def _plan(
-    row: SourceRow, references: _References, stored: _Devices, now: datetime, suspend_timers: bool
+    row: SourceRow,
+    references: _References,
+    stored: _Devices,
+    now: datetime,
+    suspend_timers: bool,
+    entrusts: bool,
 ) -> PlannedRow:
     planned = PlannedRow(row, problems=[*row.problems])
     if any(not problem.column for problem in row.problems):
@@ -146,7 +158,7 @@ def _plan(
         del wanted[CHALLENGE_PASSWORD.name]
     _take_connector_secrets(device, given)
     try:
-        planned.device_changes = inventory.plan_device(device, given)
+        planned.device_changes = inventory.plan_device(device, given, entrusts=entrusts)
     except ValidationError as error:
         _take(planned, error)
     if stored.by_name.get(device.name, device.pk) != device.pk:
@@ -180,7 +192,10 @@ def _is_stored(settings: ScepSettings, challenge_password: str | None) -> bool:
 
 
 def _take_connector_secrets(device: Device, given: dict[str, Any]) -> None:
-    """Put the secret settings of the connector that are new among its others, as the services take them."""
+    """Put the secret settings of the connector that are new among its others, as the services take them.
+
+    At another address they are new however they read: whoever has them in the file knows them.
+    """
     secret = given.pop(CONNECTOR_SECRETS.name, None)
     if not secret:
         return
@@ -188,10 +203,18 @@ def _take_connector_secrets(device: Device, given: dict[str, Any]) -> None:
         stored = device.reveal_connector_secrets()
     except SecretUnreadable:
         stored = {}
-    if given.get("connector", device.connector) == device.connector:
+    if given.get("connector", device.connector) == device.connector and not _moves(device, given):
         secret = {name: value for name, value in secret.items() if stored.get(name) != value}
     if secret:
         given["connector_settings"] = {**given.get("connector_settings", device.connector_settings), **secret}
+
+
+def _moves(device: Device, given: Mapping[str, Any]) -> bool:
+    """True when the device's secrets would be sent elsewhere than they were given for."""
+    moved = copy.copy(device)
+    for name in inventory.PLACE_FIELDS & given.keys():
+        setattr(moved, name, given[name])
+    return moved.secrets_held
 
 
 def _read(planned: PlannedRow, references: _References) -> dict[str, Any]:

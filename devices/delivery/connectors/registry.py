@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils.translation import gettext_lazy as _
 
+from devices.delivery.connectors import settings
 from devices.delivery.connectors.base import Capability, Connector
 from devices.delivery.connectors.download import DownloadConnector
 from devices.delivery.connectors.http_upload import HttpUploadConnector
@@ -82,6 +83,12 @@ def secret_names() -> frozenset[str]:
     """The names of the settings that any connector keeps secret."""
     schemas = (connector.schema for connector in known().values())
     return frozenset(setting.name for schema in schemas for setting in schema if setting.is_secret)
+
+
+def address_in(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the settings of the connector `name`, those that are a part of the address; none without a connector."""
+    connector = known().get(name)
+    return settings.address_in(connector.schema, values) if connector else {}
 
 
 def can(name: str, capability: Capability) -> bool:

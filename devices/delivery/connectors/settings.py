@@ -49,8 +49,24 @@ class Setting:
     """Stored encrypted, and never shown again. Texts only."""
     is_multiline: bool = False
     """Of a text: entered in several lines."""
+    is_address: bool = False
+    """A part of where secrets are sent to, as those of ADDRESS_SETTINGS always are: when it changes, stored secrets
+    have to be given anew. Not for secrets."""
     check: Callable[[Any], None] | None = None
     """Raises ValidationError for a value of the right kind that makes no sense all the same."""
+
+
+ADDRESS_SETTINGS = frozenset({"port", "url"})
+"""Settings that are a part of the address in every connector."""
+
+
+def address_in(schema: Sequence[Setting], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Of settings that were checked, those that are a part of the address; a default is as good as its value."""
+    return {
+        setting.name: values.get(setting.name, setting.default)
+        for setting in schema
+        if setting.is_address or setting.name in ADDRESS_SETTINGS
+    }
 
 
 TLS_FINGERPRINT = "tls_fingerprint"

@@ -20,6 +20,7 @@ from devices.delivery import connector_test, download, identify, restart
 from devices.delivery.connectors import registry
 from devices.errors import Conflict
 from devices.models import Device, KeyAndCertificate
+from devices.models.restart_settings import SNMP_SECRETS_HELD
 from fleet.dashboard.care_forms import RestartSettingsForm
 from fleet.dashboard.views.common import actor_of, changes, form_page, shown_once
 
@@ -97,6 +98,8 @@ def restart_settings(request: HttpRequest, device_id: int) -> HttpResponse:
         title=_("Restarts of %(name)s") % {"name": device},
         back=back,
         done=_("The settings were saved."),
+        note=_(SNMP_SECRETS_HELD) if stored.snmp_secrets_held else "",
+        warning=lambda saved: _(SNMP_SECRETS_HELD) if saved.snmp_secrets_held else "",
     )
 
 

@@ -96,6 +96,7 @@ def form_page(
     then: Callable[[Any], str] | None = None,
     template: str = "form",
     answer: Callable[[Any], HttpResponse] | None = None,
+    warning: Callable[[Any], str] | None = None,
 ) -> HttpResponse:
     """Show `form`, or send its values to `service` and go on to `then(result)`, by default to `back`.
 
@@ -103,7 +104,7 @@ def form_page(
 
     `locked` says why it cannot be sent just now; the service refuses it all the same. `suspension` offers to
     suspend the timers that lock some of the fields. `aside` is the address and the label of something else that
-    can be done here.
+    can be done here. `warning(result)` is what to say besides `done`; empty: nothing.
     """
     if request.method == "POST":
         result = form.submit(service)
@@ -111,6 +112,8 @@ def form_page(
             return answer(result)
         if result is not None:
             messages.success(request, done)
+            if warning is not None and (text := warning(result)):
+                messages.warning(request, text)
             return redirect(then(result) if then else back)
     context = {
         "form": form,

@@ -21,6 +21,7 @@ from devices.delivery import deploy, download, fingerprints, restart
 from devices.errors import Conflict, sentences
 from devices.filters import DEVICE_ORDERINGS, device_queryset
 from devices.models import Deployment, Device, IssuanceRequest, KeyAndCertificate, Restart
+from devices.models.device import SECRETS_HELD
 from fleet.dashboard.filters import DeviceListFilter
 from fleet.dashboard.forms import DeviceForm
 from fleet.dashboard.selection import filter_query
@@ -160,7 +161,21 @@ def device_edit(request: HttpRequest, device_id: int) -> HttpResponse:
         back=_page_of_device(device),
         done=_("The device was updated."),
         then=_page_of_device,
+        note=_note_of_secrets(request, device),
+        warning=lambda saved: _(SECRETS_HELD) if saved.secrets_held else "",
     )
+
+
+def _note_of_secrets(request: HttpRequest, device: Device) -> str:
+    """What saving the device means for a password that is held; empty: nothing."""
+    if not device.secrets_held:
+        return ""
+    if may(request.user, Permission.ENTRUST_SECRETS):
+        return _(
+            "The stored password was given for another address and is not used. When you save, it is sent to the "
+            "address that stands here."
+        )
+    return _(SECRETS_HELD)
 
 
 @changes(Permission.DELETE_DEVICE)

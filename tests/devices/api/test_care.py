@@ -39,6 +39,7 @@ class TestRestartSettings:
             "restart_over_snmp": False,
             "snmp": {},
             "snmp_secrets_set": [],
+            "snmp_secrets_held": False,
         }
         sent = {"restart_over_snmp": True, "snmp": {"version": "2c", "community": COMMUNITY}}
         response = api.patch(address, sent)

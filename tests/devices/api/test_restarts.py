@@ -132,3 +132,15 @@ class TestConnectors:
             assert PASSWORD.encode() not in body
             assert stored not in body
         assert PASSWORD not in caplog.text
+
+    def test_an_operator_who_moves_a_device_sees_that_its_password_is_held(
+        self, api: APIClient, operator_api: APIClient
+    ) -> None:
+        device = make_device(connector="pappl", connector_settings={"password": PASSWORD})
+        address = f"{DEVICES}{device.pk}/"
+        got = operator_api.get(address).json()
+        assert (got["connector_secrets_set"], got["connector_secrets_held"]) == (["password"], False)
+        assert operator_api.patch(address, {"host": "10.6.6.6"}).json()["connector_secrets_held"] is True
+        refused = operator_api.post(f"{address}connector-test/")
+        assert refused.status_code == 409
+        assert api.patch(address, {"host": "10.6.6.6"}).json()["connector_secrets_held"] is False

@@ -6,9 +6,11 @@ import json
 from collections.abc import Iterator
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.utils.translation import gettext_lazy
 
 from devices import inventory
+from devices.access import OPERATOR
 from devices.audit import SYSTEM, Actor
 from devices.delivery.connectors import registry
 from devices.delivery.connectors.base import Connector
@@ -17,6 +19,7 @@ from devices.filters import select_devices
 from devices.models import AuditEvent, Device
 from devices.models.choices import FileFormatChoices
 from devices.transfer import columns, exporter
+from tests.conftest import member_of
 from tests.devices.factories import make_device
 from tests.devices.transfer.files import applied, checked, csv_file, problems
 
@@ -105,3 +108,36 @@ def test_what_the_connector_refuses_is_refused(device: Device) -> None:
         (4, "connector"),
     ]
     assert found[1][2].startswith("password: This setting is required")
+
+
+class TestMoving:
+    """Files that bring devices to other addresses: their passwords go along with whoever may decide that."""
+
+    def moved(self, device: Device) -> bytes:
+        settings = json.dumps({"user": "admin"})
+        return csv_file([{"name": device.name, "host": "10.6.6.6", "connector_settings": settings}])
+
+    def test_with_an_administrator_they_go_along(self, device: Device, actor: Actor) -> None:
+        found = applied(self.moved(device), actor)
+        assert found.rows.get().changes["connector_secrets"] == "entrusted"
+        device.refresh_from_db()
+        assert device.connect().target.secrets == {"password": SECRET}
+
+    def test_with_an_operator_they_are_held_and_the_check_says_so(self, device: Device) -> None:
+        operator = Actor.of(member_of(OPERATOR), AuditEvent.Source.API)
+        found = checked(self.moved(device), operator)
+        assert found.rows.get().changes["connector_secrets"] == "held"
+        applied(self.moved(device), operator)
+        device.refresh_from_db()
+        assert (device.host, device.secrets_held) == ("10.6.6.6", True)
+
+    def test_whoever_has_them_in_the_file_knows_them(self, device: Device, actor: Actor) -> None:
+        user = member_of(OPERATOR)
+        # the file has the settings for SCEP too
+        user.user_permissions.add(Permission.objects.get(codename="change_scepsettings"))
+        operator = Actor.of(user, AuditEvent.Source.API)
+        content = exported(actor)
+        inventory.update_device(actor, device, host="10.0.0.7")
+        applied(content, operator, password=PASSWORD)
+        device.refresh_from_db()
+        assert device.connect().target.secrets == {"password": SECRET}

@@ -16,9 +16,12 @@ from devices import doorbell
 from devices.delivery import identify
 from devices.delivery.connectors.base import Identity
 from devices.models import AuditEvent, Device, DeviceSearch, FoundDevice, RestartSettings
+from devices.models.device import SECRETS_HELD
+from devices.models.restart_settings import SNMP_SECRETS_HELD
 from tests.devices.delivery.test_download import real_key
 from tests.devices.factories import make_device
 from tests.fleet.dashboard.filling import Form, errors_at
+from tests.fleet.dashboard.html import Document
 
 pytestmark = pytest.mark.django_db
 
@@ -186,3 +189,41 @@ class TestFinding:
             found(f"10.1.1.{number}")
         with django_assert_max_num_queries(12):
             operator_client.get(reverse("found-list"))
+
+
+class TestHeldPassword:
+    """The device's address was changed by somebody who may not decide where its password goes."""
+
+    def test_it_is_said_when_it_happens_on_the_pages_and_before_an_administrator_saves(
+        self, operator_client: Client, administrator_client: Client
+    ) -> None:
+        device = make_device(connector="pappl", connector_settings={"password": "s3cret-of-pappl"})
+        assert (
+            "Its password is stored."
+            in Document(operator_client.get(reverse("device-detail", args=[device.pk]))).text
+        )
+        form = Form(operator_client, "device-edit", device.pk)
+        form.submit(host="10.6.6.6")
+        page = Document(operator_client.get(reverse("device-detail", args=[device.pk])))
+        assert page.text.count(SECRETS_HELD) == 2, "once as a message, once beside the connector"
+        for name in ("device-edit", "device-connection"):
+            assert SECRETS_HELD in Document(operator_client.get(reverse(name, args=[device.pk]))).text
+        asked = Document(administrator_client.get(form.address)).text
+        assert "When you save, it is sent to the address that stands here." in asked
+        Form(administrator_client, "device-edit", device.pk).submit()
+        device.refresh_from_db()
+        assert not device.secrets_held
+        page = Document(administrator_client.get(reverse("device-detail", args=[device.pk])))
+        assert SECRETS_HELD not in page.text
+
+    def test_those_for_snmp_as_well(self, operator_client: Client) -> None:
+        device = make_device()
+        form = Form(operator_client, "device-restart-settings", device.pk)
+        form.submit(use_snmp="on", snmp__version="2c", snmp__community="s3cret-community")
+        Form(operator_client, "device-edit", device.pk).submit(host="10.6.6.6")
+        assert SNMP_SECRETS_HELD in Document(operator_client.get(form.address)).text
+        connection = Document(operator_client.get(reverse("device-connection", args=[device.pk])))
+        assert SNMP_SECRETS_HELD in connection.text
+        form.submit(snmp__community="another-community")
+        connection = Document(operator_client.get(reverse("device-connection", args=[device.pk])))
+        assert SNMP_SECRETS_HELD not in connection.text
