@@ -32,7 +32,7 @@ from devices.api.serializers import (
 from devices.audit import Actor
 from devices.delivery import restart
 from devices.enrollment import requests
-from devices.filters import AuditEventFilter, DeviceFilter, device_queryset
+from devices.filters import DEVICE_ORDERINGS, AuditEventFilter, DeviceFilter, device_queryset
 from devices.models import (
     AuditEvent,
     Device,
@@ -121,7 +121,7 @@ class DeviceViewSet(ServiceViewSet):
     serializer_class = DeviceSerializer
     permissions = model_permissions("device")
     filterset_class = DeviceFilter
-    orderings = ("name", "host", "serial_number", "model", "location", "status")
+    orderings = DEVICE_ORDERINGS
     create_service = staticmethod(inventory.create_device)
     update_service = staticmethod(inventory.update_device)
     delete_service = staticmethod(inventory.delete_device)

@@ -197,9 +197,10 @@ class Device(models.Model):
         ]
         indexes: ClassVar = [
             models.Index(fields=["status", "name"], name="device_status"),
-            models.Index(fields=["next_request_at"], name="device_next_request"),
-            models.Index(fields=["expires_at"], name="device_expires"),
-            models.Index(fields=["status_at"], name="device_status_at"),
+            # with the id, lists find the next page in them however many devices share a value
+            models.Index(fields=["next_request_at", "id"], name="device_next_request"),
+            models.Index(fields=["expires_at", "id"], name="device_expires"),
+            models.Index(fields=["status_at", "id"], name="device_status_at"),
             models.Index(
                 fields=["probe_due_at"],
                 condition=models.Q(probe_due_at__isnull=False),
