@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('devices', '0016_restart_settings_and_searches'),
+        ('devices', '0018_secret_places'),
     ]
 
     operations = [
