@@ -11,6 +11,8 @@ from django.test import Client
 from django.urls import reverse
 from rest_framework.test import APIClient
 
+from devices import inventory
+from devices.audit import SYSTEM
 from devices.delivery import fingerprints
 from devices.models import AuditEvent, Device
 from tests.devices.delivery.conftest import Bench
@@ -108,11 +110,9 @@ class TestPage:
         again = tmp_path / "again"
         again.mkdir()
         with ssh_host(again) as other:
-            Device.objects.filter(pk=device.pk).update(
-                connector_settings={
-                    **Device.objects.get(pk=device.pk).connector_settings,
-                    "port": other.port,
-                }
+            stored = Device.objects.get(pk=device.pk)
+            inventory.update_device(
+                SYSTEM, stored, connector_settings={**stored.connector_settings, "port": other.port}
             )
             row = bench.delivery_step(bench.issue())
             assert (
@@ -152,7 +152,7 @@ def test_the_command_names_the_file_of_the_kind_that_came(
     with ssh_host(folder, kind=kind) as other:
         settings = {**device.connector_settings, "port": other.port}
         Device.objects.filter(pk=device.pk).update(connector_settings=settings)
-        shown = Device.objects.get(pk=device.pk).connect().present()
+        shown = Device.objects.get(pk=device.pk).connect(with_secrets=False).present()
     assert shown.fingerprint == other.fingerprint
     assert shown.shown_by == f"ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub"
 
