@@ -11,7 +11,7 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.peers.process import running
@@ -26,7 +26,7 @@ IDLE_RESET = "3"
 STATUS = "1.3.6.1.2.1.25.3.5.1.1.1"
 
 _CONFIGURATION = """
-agentaddress udp:127.0.0.1:{port}
+agentaddress {addresses}
 rwcommunity {community} 127.0.0.1
 rocommunity {read_only} 127.0.0.1
 createUser {username} SHA-256 {auth} AES {privacy}
@@ -50,13 +50,13 @@ def free_udp_port() -> int:
 class SnmpAgent:
     """A running snmpd."""
 
-    def __init__(self, directory: Path, program: str) -> None:
+    def __init__(self, directory: Path, program: str, hosts: Sequence[str]) -> None:
         self.port = free_udp_port()
         self._directory, self._program = directory, program
         self._running: contextlib.AbstractContextManager[subprocess.Popen[bytes]] | None = None
         (directory / "snmpd.conf").write_text(
             _CONFIGURATION.format(
-                port=self.port,
+                addresses=",".join(f"udp:{host}:{self.port}" for host in hosts),
                 community=COMMUNITY,
                 read_only=READ_ONLY,
                 username=USERNAME,
@@ -136,14 +136,17 @@ _PATH = "/usr/bin:/usr/sbin:/bin"
 
 
 @contextlib.contextmanager
-def snmp_agent(directory: Path) -> Iterator[SnmpAgent]:
-    """A printer's agent until the block ends. Raises RuntimeError, naming the Debian packages."""
+def snmp_agent(directory: Path, hosts: Sequence[str] = ("127.0.0.1",)) -> Iterator[SnmpAgent]:
+    """A printer's agent on the loopback addresses `hosts`, 100 at most, until the block ends.
+
+    Raises RuntimeError, naming the Debian packages.
+    """
     program = shutil.which("snmpd", path=_PATH)
     if program is None or shutil.which("snmpget", path=_PATH) is None:
         raise RuntimeError(
             "the tests need an SNMP agent: apt-get install snmpd snmp (or scripts/install-debian-packages)"
         )
-    agent = SnmpAgent(directory, program)
+    agent = SnmpAgent(directory, program, hosts)
     agent.start()
     try:
         yield agent

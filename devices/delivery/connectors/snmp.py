@@ -51,6 +51,9 @@ from devices.texts import Sentence
 Value = int | str
 """Of an object: numbers and times as `int`, octets and identifiers as `str`."""
 
+Rows = dict[str, tuple[str, Value] | None]
+"""By column: (index, value) of its first row, None where there is none."""
+
 V3, V2C = "3", "2c"
 
 _AUTHENTICATION: Mapping[str, Any] = MappingProxyType(
@@ -238,17 +241,29 @@ class Access:
 
 def get(access: Access, oids: Sequence[str]) -> dict[str, Value | None]:
     """The values of `oids` by OID, None for one that the device does not have. Raises DeliveryError."""
-    found = _ask(access, get_cmd, [ObjectType(ObjectIdentity(oid)) for oid in oids], sets=False)
+    found = _ask(access, get_cmd, _objects(oids), sets=False)
     return {oid: value for oid, (_name, value) in zip(oids, found, strict=True)}
 
 
-def first_rows(access: Access, columns: Sequence[str]) -> dict[str, tuple[str, Value] | None]:
+def first_rows(access: Access, columns: Sequence[str]) -> Rows:
     """The first row of each of `columns`, as (index, value); None where the device has none. Raises DeliveryError.
 
     One round trip: rows of printers are numbered by hrDeviceIndex, which differs from device to device.
     """
-    found = _ask(access, next_cmd, [ObjectType(ObjectIdentity(column)) for column in columns], sets=False)
-    rows: dict[str, tuple[str, Value] | None] = {}
+    return _rows(columns, _ask(access, next_cmd, _objects(columns), sets=False))
+
+
+async def first_rows_with(engine: Any, access: Access, columns: Sequence[str]) -> Rows:
+    """The same over an engine that is there already, which `snmp_many` keeps."""
+    return _rows(columns, await _asked(engine, access, next_cmd, _objects(columns), sets=False))
+
+
+def _objects(columns: Sequence[str]) -> list[Any]:
+    return [ObjectType(ObjectIdentity(column)) for column in columns]
+
+
+def _rows(columns: Sequence[str], found: Sequence[tuple[str, Value | None]]) -> Rows:
+    rows: Rows = {}
     for column, (name, value) in zip(columns, found, strict=True):
         inside = name.startswith(f"{column}.") and value is not None
         rows[column] = (name[len(column) + 1 :], value) if inside and value is not None else None
@@ -266,13 +281,14 @@ _Command = Callable[..., Awaitable[Any]]
 def _ask(
     access: Access, command: _Command, objects: list[Any], *, sets: bool
 ) -> list[tuple[str, Value | None]]:
-    try:
-        return asyncio.run(asyncio.wait_for(_asked(access, command, objects, sets=sets), access.patience + 1))
-    except TimeoutError as error:
-        raise _silent(access, sets=sets) from error
-    except (PySnmpError, OSError) as error:
-        text = _CANNOT_ASK(host=access.host, port=access.port, problem=_name(error))
-        raise Unreachable(text) from error
+    async def with_an_engine_of_its_own() -> list[tuple[str, Value | None]]:
+        engine = SnmpEngine()
+        try:
+            return await _asked(engine, access, command, objects, sets=sets)
+        finally:
+            engine.close_dispatcher()
+
+    return asyncio.run(with_an_engine_of_its_own())
 
 
 def _name(error: Exception) -> str:
@@ -281,19 +297,20 @@ def _name(error: Exception) -> str:
 
 
 async def _asked(
-    access: Access, command: _Command, objects: list[Any], *, sets: bool
+    engine: Any, access: Access, command: _Command, objects: list[Any], *, sets: bool
 ) -> list[tuple[str, Value | None]]:
-    engine = SnmpEngine()
+    kind = Udp6TransportTarget if ":" in access.host else UdpTransportTarget
     try:
-        kind = Udp6TransportTarget if ":" in access.host else UdpTransportTarget
         transport = await kind.create(
             (access.host, access.port), timeout=access.timeout, retries=access.retries
         )
-        problem, status, _index, found = await command(
-            engine, access.credentials(), transport, ContextData(), *objects, lookupMib=False
-        )
-    finally:
-        engine.close_dispatcher()
+        request = command(engine, access.credentials(), transport, ContextData(), *objects, lookupMib=False)
+        problem, status, _index, found = await asyncio.wait_for(request, access.patience + 1)
+    except TimeoutError as error:
+        raise _silent(access, sets=sets) from error
+    except (PySnmpError, OSError) as error:
+        text = _CANNOT_ASK(host=access.host, port=access.port, problem=_name(error))
+        raise Unreachable(text) from error
     if problem:
         raise _no_answer(access, problem, sets=sets)
     if status:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -11,12 +12,14 @@ import pytest
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from pysnmp.hlapi.v3arch.asyncio import SnmpEngine
 
 from devices import doorbell, inventory
 from devices.audit import SYSTEM, Actor
 from devices.delivery import discovery, identify, restart
+from devices.delivery.connectors import snmp_many
 from devices.delivery.connectors.base import Identity
-from devices.delivery.discovery import Answer, How
+from devices.delivery.discovery import Answer, Asking
 from devices.errors import Conflict
 from devices.models import AuditEvent, Device, DeviceSearch, FoundDevice
 from devices.models.discovery import addresses_of
@@ -95,6 +98,28 @@ class TestSearch:
         (found,) = discovery.found_devices()
         assert found.answered_by == "IPP"
 
+    def test_its_engine_and_its_threads_serve_the_whole_of_it(
+        self, actor: Actor, rings: Rings, agent: SnmpAgent, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made: list[str] = []
+
+        def counted(kind: Any) -> Any:
+            def make(*arguments: Any, **named: Any) -> Any:
+                made.append(kind.__name__)
+                return kind(*arguments, **named)
+
+            return make
+
+        monkeypatch.setattr(discovery, "AT_ONCE", 2)
+        monkeypatch.setattr(discovery, "CONNECT_TIMEOUT", 0.3)
+        monkeypatch.setattr(snmp_many, "SnmpEngine", counted(SnmpEngine))
+        monkeypatch.setattr(discovery, "ThreadPoolExecutor", counted(ThreadPoolExecutor))
+        discovery.start(actor, network="127.0.0.0/29", ipp_port=free_port(), snmp_settings=access(agent))
+        rings.work(Clock())
+        assert sorted(made) == ["SnmpEngine", "ThreadPoolExecutor"], "for three handfuls"
+        (found,) = discovery.found_devices()
+        assert (found.host, found.answered_by) == ("127.0.0.1", "SNMP")
+
     def test_an_agent_that_is_no_printer_is_no_find(
         self, actor: Actor, rings: Rings, agent: SnmpAgent, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -108,12 +133,12 @@ class TestSearch:
     ) -> None:
         asked: list[str] = []
 
-        def ask(hosts: Sequence[str], _how: How) -> list[Answer]:
+        def ask(_asking: Asking, hosts: Sequence[str]) -> list[Answer]:
             assert len(hosts) <= discovery.AT_ONCE
             asked.extend(hosts)
             return []
 
-        monkeypatch.setattr(discovery, "ask", ask)
+        monkeypatch.setattr(Asking, "ask", ask)
         discovery.start(actor, network="127.1.0.0/24")
         rings.work(Clock())
         assert asked == [f"127.1.0.{number}" for number in range(1, 255)]
@@ -123,14 +148,14 @@ class TestSearch:
     ) -> None:
         asked: list[str] = []
 
-        def ask(hosts: Sequence[str], _how: How) -> list[Answer]:
+        def ask(_asking: Asking, hosts: Sequence[str]) -> list[Answer]:
             if len(asked) == discovery.AT_ONCE and "lost" not in asked:
                 asked.append("lost")
                 raise KeyboardInterrupt
             asked.extend(hosts)
             return [Answer(hosts[0], Identity(), "IPP")]
 
-        monkeypatch.setattr(discovery, "ask", ask)
+        monkeypatch.setattr(Asking, "ask", ask)
         clock = Clock()
         search = discovery.start(actor, network="127.1.0.0/25")
         with pytest.raises(KeyboardInterrupt):
@@ -141,7 +166,7 @@ class TestSearch:
         clock.ahead += discovery.LEASE + timedelta(seconds=1)
         rings.work(clock)
         search.refresh_from_db()
-        assert (search.state, search.position, search.answered) == ("finished", 126, 4)
+        assert (search.state, search.position, search.answered) == ("finished", 126, 2)
         asked.remove("lost")
         assert len(asked) == len(set(asked)) == 126
 
@@ -150,13 +175,13 @@ class TestSearch:
     ) -> None:
         asked = 0
 
-        def ask(hosts: Sequence[str], _how: How) -> list[Answer]:
+        def ask(_asking: Asking, hosts: Sequence[str]) -> list[Answer]:
             nonlocal asked
             asked += len(hosts)
             discovery.cancel(actor, search)
             return [Answer(hosts[0], Identity(), "IPP")]
 
-        monkeypatch.setattr(discovery, "ask", ask)
+        monkeypatch.setattr(Asking, "ask", ask)
         search = discovery.start(actor, network="127.1.0.0/24")
         rings.work(Clock())
         search.refresh_from_db()
