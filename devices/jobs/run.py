@@ -11,13 +11,13 @@ from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import IntegrityError, InterfaceError, OperationalError, transaction
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
 from devices import doorbell
 from devices.errors import Conflict, sentences
-from devices.jobs import service
+from devices.jobs import selection, service
 from devices.jobs.kinds import KINDS
 from devices.jobs.steps import StepsTurn
 from devices.jobs.turn import LEASE, TURN, LeaseLost, Turn
@@ -113,6 +113,11 @@ class _ItemsTurn(Turn):
         ends = self.clock() + TURN
         common = self.parameters()
         self.begin()
+        while not selection.is_listed(self.job):
+            self._list_part()
+            if self.clock() >= ends:
+                self.hold(lease=None, next_action_at=self.clock())
+                return False
         while items := self._next_items():
             for item in items:
                 self._take(item, {**common, **item.parameters})
@@ -122,6 +127,16 @@ class _ItemsTurn(Turn):
             self._tell_progress()
         self.finish()
         return True
+
+    def _list_part(self) -> None:
+        """Rows for some of the devices; whoever cancels the job or takes it over waits until then."""
+        try:
+            with transaction.atomic():
+                self.hold()
+                selection.list_part(self.job)
+        except IntegrityError:
+            # a device was deleted in this very moment: the next try finds it gone
+            logger.info("job %d lists a part of its devices again", self.job.pk)
 
     def _next_items(self) -> list[JobItem]:
         waiting = self.job.items.filter(state=JobItemStateChoices.WAITING)

@@ -9,41 +9,38 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Count, Q
+from django.db.models import Count, Q, QuerySet
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from devices import access, audit, doorbell, secrets
 from devices.audit import Actor
 from devices.errors import Conflict
+from devices.jobs import selection
 from devices.jobs.kinds import KINDS
+from devices.jobs.selection import Selected
 from devices.models import Device, Job, JobItem
 from devices.models.choices import JobItemStateChoices, JobKindChoices, JobStateChoices
 from devices.models.job import Progress
 
-Selected = tuple[Device, Mapping[str, Any]]
-"""A device, and parameters that count for it alone."""
-
 
 @transaction.atomic
 def start(
-    actor: Actor, kind: JobKindChoices, devices: Iterable[Device | Selected], parameters: Mapping[str, Any]
+    actor: Actor,
+    kind: JobKindChoices,
+    devices: QuerySet[Device] | Iterable[Device | Selected],
+    parameters: Mapping[str, Any],
 ) -> Job:
     """A job that does `kind` with `parameters` to each of `devices`; workers are rung for it.
 
-    Raises PermissionDenied, and ValidationError with a dict of fields for parameters that no device could take,
-    or when `devices` is empty.
+    Which devices a queryset finds is decided here and now. Raises PermissionDenied, and ValidationError with a dict
+    of fields for parameters that no device could take, or when `devices` is empty.
     """
     job = _create(actor, kind, parameters)
-    pairs = (entry if isinstance(entry, tuple) else (entry, {}) for entry in devices)
-    items = [
-        JobItem(job=job, position=position, device=device, device_name=device.name, parameters=dict(own))
-        for position, (device, own) in enumerate(pairs)
-    ]
-    if not items:
+    job.total = selection.keep(job, devices)
+    if not job.total:
         raise ValidationError({"devices": _("No device is selected.")})
-    JobItem.objects.bulk_create(items, batch_size=1000)
-    job.total = len(items)
     job.save(update_fields=["total"])
     _announce(actor, job)
     return job
@@ -92,12 +89,22 @@ def _announce(actor: Actor, job: Job) -> None:
 
 @transaction.atomic
 def cancel(actor: Actor, job: Job) -> Job:
-    """Leave the devices that wait alone; what was done stays done. Raises PermissionDenied and Conflict."""
+    """Leave the devices that wait alone; what was done stays done. Raises PermissionDenied and Conflict.
+
+    Devices that no worker has listed yet get no row any more; the job's message says how many.
+    """
     access.require(actor, KINDS[job.kind].permission)
     locked = Job.objects.select_for_update().get(pk=job.pk)
     if not locked.is_open:
         raise Conflict("job_ended", _("The job has ended already."))
     left = locked.items.filter(state=JobItemStateChoices.WAITING).update(state=JobItemStateChoices.CANCELED)
+    if unlisted := selection.drop(locked):
+        left += unlisted
+        locked.message = ngettext(
+            "%(count)d device was not listed yet, and nothing was done to it.",
+            "%(count)d devices were not listed yet, and nothing was done to them.",
+            unlisted,
+        ) % {"count": unlisted}
     end(locked, JobStateChoices.CANCELED, timezone.now())
     if KINDS[locked.kind].steps is not None:
         left = locked.total - locked.done - locked.refused

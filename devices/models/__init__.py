@@ -6,7 +6,7 @@ from devices.models.device import Device, DeviceGroup
 from devices.models.discovery import DeviceSearch, FoundDevice
 from devices.models.idempotency import IdempotentRequest
 from devices.models.issuance import LOG_LINES, IssuanceRequest
-from devices.models.job import Job, JobItem
+from devices.models.job import Job, JobItem, JobPart
 from devices.models.keystore import KeyAndCertificate
 from devices.models.parameters import PARAMETER_FIELDS, KeyAndCertificateParameters
 from devices.models.restart import RESTARTS_KEPT, Restart
@@ -38,6 +38,7 @@ __all__ = [
     "IssuanceRequest",
     "Job",
     "JobItem",
+    "JobPart",
     "KeyAndCertificate",
     "KeyAndCertificateParameters",
     "Restart",

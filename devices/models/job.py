@@ -99,6 +99,27 @@ class Job(models.Model):
         return 100 if not self.total else (self.done + self.refused) * 100 // self.total
 
 
+class JobPart(models.Model):
+    """A part of a job's selection whose devices have no rows yet; gone when a worker has made them."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="parts")
+    position = models.PositiveIntegerField()
+    """That of its first device."""
+    count = models.PositiveIntegerField()
+    """How many devices."""
+    devices_packed = models.BinaryField()
+    """They, as devices/jobs/selection.py packs them."""
+
+    class Meta:
+        ordering = ["job", "position"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["job", "position"], name="job_part_position"),
+        ]
+
+    def __str__(self) -> str:
+        return f"part {self.position} of job {self.job_id}"
+
+
 class JobItem(models.Model):
     """One device of a job, and what came of it."""
 

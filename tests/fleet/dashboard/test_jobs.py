@@ -13,8 +13,9 @@ from django.utils import timezone
 
 from devices.audit import SYSTEM
 from devices.enrollment import requests
-from devices.jobs import run
+from devices.jobs import run, selection, service
 from devices.models import Device, IssuanceRequest, Job
+from devices.models.choices import JobKindChoices
 from tests.devices.factories import CHALLENGE, START, make_device, make_server
 from tests.fleet.dashboard.html import Document
 
@@ -112,6 +113,17 @@ def test_canceling(administrator_client: Client, fleet: dict[str, Any]) -> None:
     assert "has ended already" in Document(again).text
 
 
+def test_canceling_says_what_was_not_listed_yet(
+    administrator_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "PART", 2)
+    devices = [make_device() for _ in range(5)]
+    job = service.start(SYSTEM, JobKindChoices.RESTART, devices, {})
+    administrator_client.post(reverse("job-cancel", args=[job.pk]))
+    shown = Document(administrator_client.get(reverse("job-detail", args=[job.pk]))).text
+    assert "3 devices were not listed yet" in shown
+
+
 def test_an_ended_job_asks_for_nothing_more(administrator_client: Client, fleet: dict[str, Any]) -> None:
     address = reverse("job-detail", args=[fleet["job"].pk])
     (running,) = [e for e in Document(administrator_client.get(address)).elements if e.get("id") == "job"]
@@ -122,9 +134,6 @@ def test_an_ended_job_asks_for_nothing_more(administrator_client: Client, fleet:
 
 
 def test_a_job_costs_the_same_queries_for_few_and_many(administrator_client: Client) -> None:
-    from devices.jobs import service
-    from devices.models.choices import JobKindChoices
-
     server = make_server()
     made = [make_device(server) for _ in range(30)]
     queries = []
