@@ -107,7 +107,7 @@ class JobPart(models.Model):
     """That of its first device."""
     count = models.PositiveIntegerField()
     """How many devices."""
-    devices_packed = models.BinaryField()
+    devices_packed = BytesField()
     """They, as devices/jobs/selection.py packs them."""
 
     class Meta:

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_safe
 from devices.filters import NO_STATUS
 from devices.models.choices import DeploymentStateChoices, StatusChoices
 from devices.statistics import Overview, fleet_overview
-from fleet.dashboard.templatetags.fleetseal import deployment_state_badge
+from fleet.dashboard.templatetags.badges import deployment_state_badge
 
 
 @require_safe
