@@ -49,7 +49,7 @@ class TestStart:
         other = make_device(make_server())
         make_line(Device.objects.select_related("scep_settings__server").get(pk=other.pk), 1)
         # nobody does anything: the page asks by itself, every five seconds
-        expect(errors).to_contain_text("2", timeout=9_000)
+        expect(errors).to_contain_text("2")
         expect(page.locator("#chart canvas")).to_have_count(1)
         page.get_by_role("link", name="Communication Error (TOP ERROR)").click()
         expect(page.get_by_role("link", name=device.name)).to_be_visible()
@@ -212,7 +212,7 @@ class TestDevicePage:
         explanation = page.get_by_text("Nobody answered at 10.1.1.1.")
         expect(explanation).to_be_visible()
         make_line(device, 2, details="Deferred")
-        expect(page.get_by_text("Deferred", exact=True)).to_be_visible(timeout=7_000)
+        expect(page.get_by_text("Deferred", exact=True)).to_be_visible()
         expect(explanation).to_be_visible()
 
     def test_a_server_that_is_away_is_said_and_forgotten_when_it_is_back(self, admin: Visit) -> None:

@@ -49,7 +49,7 @@ class Start:
             )
 
     def wait_until_up(self) -> None:
-        wait_until(self._is_up, timeout=60, what="the program being up")
+        wait_until(self._is_up, timeout=180, what="the program being up")
 
     def _is_up(self) -> bool:
         if self.process.poll() is not None:
@@ -60,7 +60,7 @@ class Start:
         return self.output.read_text()
 
     def get(self, path: str) -> tuple[int, str]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60) as response:
             return response.status, response.read().decode()
 
     def pid_of(self, words: str) -> int | None:

@@ -46,7 +46,7 @@ class Mfp:
         """Bring it the key, ask it for the restart that waits, and watch until it is back; the restart, over REST."""
         office.work_on_deliveries()
         office.work_on_restarts()
-        wait_until(lambda: self._mfps.is_back(self._number), timeout=10, what="the virtual MFP being back")
+        wait_until(lambda: self._mfps.is_back(self._number), timeout=60, what="the virtual MFP being back")
         office.clock.ahead += timedelta(minutes=1)
         office.work_on_restarts()
         return office.restarts(device)[0]

@@ -91,7 +91,7 @@ class RealCa:
 
         def run() -> None:
             try:
-                wait_until(lambda: self.count() > before, timeout=20, what="a CSR at the server")
+                wait_until(lambda: self.count() > before, timeout=60, what="a CSR at the server")
                 act()
             except BaseException as failure:
                 failures.append(failure)
@@ -131,13 +131,13 @@ class RealCa:
         path = directory / "certificate.pem"
         path.write_text(certificate)
         command = ["openssl", "verify", "-CAfile", str(self.peer.ca_path), str(path)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=30).returncode == 0
+        return subprocess.run(command, capture_output=True, text=True, timeout=60).returncode == 0
 
 
 def openssl(command: str, data: bytes, *options: str) -> str:
     """What `openssl x509` or `openssl req` says of `data`. Raises CalledProcessError."""
     ran = subprocess.run(
-        ["openssl", command, "-noout", *options], input=data, capture_output=True, check=True, timeout=30
+        ["openssl", command, "-noout", *options], input=data, capture_output=True, check=True, timeout=60
     )
     return ran.stdout.decode()
 

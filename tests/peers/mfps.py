@@ -52,12 +52,12 @@ class Mfps:
             "-servername",
             self.serial(number),
         ]
-        seen = subprocess.run(command, input=b"", capture_output=True, timeout=20, check=False).stdout
+        seen = subprocess.run(command, input=b"", capture_output=True, timeout=60, check=False).stdout
         printed = subprocess.run(
             ["openssl", "x509", "-noout", "-fingerprint", "-sha256"],
             input=seen,
             capture_output=True,
-            timeout=20,
+            timeout=60,
             check=True,
         ).stdout.decode()
         return printed.strip().split("=")[1].replace(":", "").lower()
@@ -85,7 +85,7 @@ class Mfps:
 
     def _ask(self, url: str, method: str, body: bytes | None = None) -> Any:
         request = urllib.request.Request(url, body, method=method)
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=60) as response:
             return json.load(response)
 
 

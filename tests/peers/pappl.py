@@ -29,14 +29,14 @@ def served(port: int, server_name: str = "") -> str:
         ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", *asked],
         input=b"",
         capture_output=True,
-        timeout=20,
+        timeout=60,
         check=False,
     ).stdout
     printed = subprocess.run(
         ["openssl", "x509", "-noout", "-fingerprint", "-sha256"],
         input=seen,
         capture_output=True,
-        timeout=20,
+        timeout=60,
         check=True,
     ).stdout.decode()
     return printed.strip().split("=")[1].replace(":", "").lower()

@@ -76,7 +76,7 @@ def running_server(directory: Path, *, port: int | None = None) -> Iterator[str]
             cwd=cluster,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
         )
         if made.returncode:
             raise RuntimeError(f"initdb ended with {made.returncode}: {made.stdout}{made.stderr}")
@@ -85,7 +85,9 @@ def running_server(directory: Path, *, port: int | None = None) -> Iterator[str]
 
         def ready() -> bool:
             try:
-                with psycopg.connect(f"{address}/postgres", autocommit=True, connect_timeout=5) as connection:
+                with psycopg.connect(
+                    f"{address}/postgres", autocommit=True, connect_timeout=30
+                ) as connection:
                     connection.execute(f"CREATE DATABASE {DATABASE}")
             except psycopg.OperationalError:
                 return False

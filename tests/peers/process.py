@@ -56,7 +56,7 @@ def running(
     *,
     ready: Callable[[], bool],
     log: Path,
-    timeout: float = 30,
+    timeout: float = 120,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     user: str | None = None,

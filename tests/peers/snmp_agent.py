@@ -127,7 +127,7 @@ class SnmpAgent:
     def _client(self, program: str, *arguments: str) -> str:
         words = [program, "-v2c", "-c", COMMUNITY, "-Oqv", "-t", "2", f"127.0.0.1:{self.port}", *arguments]
         done = subprocess.run(
-            words, capture_output=True, text=True, timeout=20, check=True, env={"MIBS": "", "PATH": _PATH}
+            words, capture_output=True, text=True, timeout=60, check=True, env={"MIBS": "", "PATH": _PATH}
         )
         return done.stdout.strip()
 

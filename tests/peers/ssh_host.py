@@ -83,7 +83,7 @@ def ssh_host(
 def keygen(*arguments: str) -> str:
     """What ssh-keygen prints."""
     return subprocess.run(
-        ["ssh-keygen", *arguments], capture_output=True, text=True, check=True, timeout=20
+        ["ssh-keygen", *arguments], capture_output=True, text=True, check=True, timeout=60
     ).stdout
 
 
@@ -132,14 +132,14 @@ def served_fingerprint(port: int, *, server_name: str = "localhost") -> str:
         ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-servername", server_name],
         input=b"",
         capture_output=True,
-        timeout=20,
+        timeout=60,
         check=False,
     ).stdout
     printed = subprocess.run(
         ["openssl", "x509", "-noout", "-fingerprint", "-sha256"],
         input=shown,
         capture_output=True,
-        timeout=20,
+        timeout=60,
         check=True,
     ).stdout.decode()
     return printed.partition("=")[2].strip().replace(":", "").lower()

@@ -22,7 +22,7 @@ def raw_server(answer: Callable[[socket.socket], None]) -> Iterator[str]:
                 except TimeoutError:
                     continue
                 with connection:
-                    connection.settimeout(5)
+                    connection.settimeout(60)
                     connection.recv(65536)
                     try:
                         answer(connection)

@@ -193,7 +193,7 @@ def test_r11_r17_each_fault(
 
 
 def test_r11_a_slow_answer_is_a_failed_connection(authority: Authority) -> None:
-    with serving(Responder(authority, behavior=Behavior(delay=3))) as url:
+    with serving(Responder(authority, behavior=Behavior(delay=30))) as url:
         outcome = run(url, transaction(), timeout=0.5)
     assert isinstance(outcome, Failed)
     assert (outcome.error.details, outcome.error.worth_polling) == ("Communication Error (TOP ERROR)", True)

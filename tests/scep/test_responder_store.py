@@ -44,7 +44,7 @@ def all_at_once(work: Callable[[], object], count: int) -> None:
 
     def guarded() -> None:
         try:
-            ready.wait(20)
+            ready.wait(60)
             work()
         except BaseException as error:
             errors.append(error)

@@ -152,7 +152,7 @@ def test_of_several_at_once_one_is_taken(part: str, field: str) -> None:
 
     def change(number: int) -> int:
         try:
-            barrier.wait(timeout=20)
+            barrier.wait(timeout=60)
             body = {field: f"value {number}"}
             return int(clients[number].patch(address, body, headers={"If-Match": known}).status_code)
         finally:

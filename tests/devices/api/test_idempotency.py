@@ -230,7 +230,7 @@ def at_once() -> Callable[..., list[Any]]:
 
         def one(call: Callable[[], Any]) -> Any:
             try:
-                barrier.wait(timeout=20)
+                barrier.wait(timeout=60)
                 return call()
             finally:
                 connections.close_all()

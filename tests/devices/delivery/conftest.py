@@ -104,7 +104,7 @@ class Bench:
 
     def until_back(self) -> None:
         """Wait for the virtual MFP, which restarts in real time."""
-        wait_until(lambda: self.mfps.is_back(self.number), timeout=10, what="the virtual MFP being back")
+        wait_until(lambda: self.mfps.is_back(self.number), timeout=60, what="the virtual MFP being back")
 
     @property
     def boots(self) -> int:

@@ -162,7 +162,7 @@ class TestDispatch:
 
         def work() -> None:
             try:
-                start.wait(10)
+                start.wait(60)
                 lease, ids = dispatch.claim_due(bench.clock())
                 claimed.extend(ids)
                 for restart_id in ids:
@@ -174,7 +174,7 @@ class TestDispatch:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(60)
         bench.until_back()
         assert (claimed, bench.boots) == ([bench.newest.pk], boots + 1)
 

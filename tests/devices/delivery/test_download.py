@@ -51,12 +51,12 @@ def test_openssl_opens_it_under_the_password(actor: Actor, tmp_path: Path, legac
         capture_output=True,
         text=True,
         check=True,
-        timeout=20,
+        timeout=60,
     )
     assert done.stdout.count("BEGIN CERTIFICATE") == 2
     assert "BEGIN PRIVATE KEY" in done.stdout
     assert ("pbeWithSHA1And3-KeyTripleDES-CBC" in done.stderr) == legacy
-    wrong = subprocess.run([*words, "-passin", "pass:other"], capture_output=True, check=False, timeout=20)
+    wrong = subprocess.run([*words, "-passin", "pass:other"], capture_output=True, check=False, timeout=60)
     assert wrong.returncode != 0
     assert fetched.password not in repr(fetched)
 

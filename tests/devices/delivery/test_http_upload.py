@@ -93,7 +93,7 @@ def opened(pkcs12: bytes, tmp_path: Path, *arguments: str, password: str = P12_P
         ["openssl", "pkcs12", "-in", str(path), "-nodes", "-passin", f"pass:{password}", "-info", *arguments],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=True,
     )
     return done.stdout + done.stderr

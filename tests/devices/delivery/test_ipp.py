@@ -61,7 +61,7 @@ def test_an_ipp_error_is_told() -> None:
 
 def test_a_web_server_that_is_no_printer() -> None:
     with answering(404, b"nothing here") as url, pytest.raises((UnexpectedAnswer, ConnectionLost)):
-        ipp.attributes("127.0.0.1", int(url.split(":")[2].split("/")[0]), timeouts=ipp.Timeouts(1, 1))
+        ipp.attributes("127.0.0.1", int(url.split(":")[2].split("/")[0]), timeouts=ipp.Timeouts(30, 30))
 
 
 def test_device_ids_and_strangers_texts() -> None:

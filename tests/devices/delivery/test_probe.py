@@ -76,19 +76,19 @@ class TestPin:
     @pytest.fixture(autouse=True)
     def in_time(self) -> None:
         """Answers have until then, whatever this thread waited for before."""
-        answer_by(time.monotonic() + 30)
+        answer_by(time.monotonic() + 120)
 
     def test_every_connection_of_the_session_shows_the_certificate(self, tmp_path: Path) -> None:
         with openssl_server(tmp_path) as (port, expected):
             endpoint = Endpoint("127.0.0.1", port)
             written = tls.readable(expected)
             for pinned in (expected, written, f" {written.lower()} "):
-                with tls.pinned_session(endpoint, pinned=pinned, timeout=5) as session:
-                    assert session.get(f"https://127.0.0.1:{port}/", timeout=5).status_code == 200
+                with tls.pinned_session(endpoint, pinned=pinned, timeout=60) as session:
+                    assert session.get(f"https://127.0.0.1:{port}/", timeout=60).status_code == 200
 
     def test_one_that_changes_afterwards_gets_nothing(self, tmp_path: Path) -> None:
         with openssl_server(tmp_path) as (port, expected):
-            session = tls.pinned_session(Endpoint("127.0.0.1", port), pinned=expected, timeout=5)
+            session = tls.pinned_session(Endpoint("127.0.0.1", port), pinned=expected, timeout=60)
         file = tmp_path / "server.pem"
         file.write_text(factory_identity())
         command = ["openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-cert", str(file), "-www"]
@@ -96,20 +96,20 @@ class TestPin:
             running(command, ready=lambda: is_listening(port), log=tmp_path / "second.log"),
             pytest.raises(requests.exceptions.SSLError, match="ingerprint"),
         ):
-            session.post(f"https://127.0.0.1:{port}/", data=b"a secret", timeout=5)
+            session.post(f"https://127.0.0.1:{port}/", data=b"a secret", timeout=60)
         assert b"a secret" not in (tmp_path / "second.log").read_bytes()
 
     def test_wrong_and_missing_pins(self, mfps: Mfps) -> None:
         endpoint = Endpoint("127.0.0.1", mfps.port, mfps.serial(3))
         with pytest.raises(WrongFingerprint) as wrong:
-            tls.pinned_session(endpoint, pinned="ab" * 32, timeout=5)
+            tls.pinned_session(endpoint, pinned="ab" * 32, timeout=60)
         with pytest.raises(NotConfirmed) as missing:
-            tls.pinned_session(endpoint, pinned="", timeout=5)
+            tls.pinned_session(endpoint, pinned="", timeout=60)
         assert wrong.value.seen == missing.value.seen == mfps.factory_fingerprint
 
     def test_what_was_installed_counts_without_a_pin(self, mfps: Mfps) -> None:
         endpoint = Endpoint("127.0.0.1", mfps.port, mfps.serial(3))
-        tls.pinned_session(endpoint, pinned="", installed={mfps.factory_fingerprint}, timeout=5).close()
+        tls.pinned_session(endpoint, pinned="", installed={mfps.factory_fingerprint}, timeout=60).close()
 
 
 def test_the_probe_verifies_nothing() -> None:

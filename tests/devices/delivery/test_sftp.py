@@ -76,7 +76,7 @@ class TestInstalling:
         sftp_host.install(material)
         wait_until(
             lambda: served_fingerprint(server.port) == material.fingerprint_sha256,
-            timeout=5,
+            timeout=60,
             what="the new certificate being served",
         )
         assert server.key.read_bytes() == material.private_key_pem()

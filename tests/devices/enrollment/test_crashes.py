@@ -171,7 +171,7 @@ def test_two_workers_with_the_same_task_send_one_request(ca: Ca, clock: Clock, r
     start = threading.Barrier(2)
 
     def worker() -> None:
-        start.wait(10)
+        start.wait(60)
         for lease, ids in list(rings):
             for request_id in ids:
                 runner.advance(request_id, lease, clock=clock)

@@ -172,7 +172,7 @@ class TestErrors:
         assert ended(device).details == details
 
     def test_r2_a_server_that_does_not_answer_in_time(self, ca: Ca, clock: Clock, rings: Rings) -> None:
-        ca.behave(delay=1.5)
+        ca.behave(delay=30)
         ScepServer.objects.filter(pk=ca.server.pk).update(timeout=1)
         device = timed(ca)
         work(clock, rings)
