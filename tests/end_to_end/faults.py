@@ -83,11 +83,15 @@ def another_printer(stand: Stand) -> Row:
     """The printer was reset, or another one stands at its address."""
     with ExitStack() as stack:
         with printer(stand.directory) as peer:
-            device = stand.watch(pappl("another-printer", peer))
+            wire = stack.enter_context(cable(peer.port))
+            device = stand.watch(pappl("another-printer", peer, port=wire.port))
             old = device.first_certificate()
         stack.enter_context(printer(stand.directory, port=peer.port))
+        before = wire.uploads
         new = device.certificate()
         row = device.row("wrong fingerprint", old, new, device.until(new, "failed"))
+        if wire.uploads != before:
+            raise AssertionError("a key was sent to a printer that nobody had confirmed")
         device.confirm()
         return device.mended(row, "the new fingerprint is compared and confirmed", old, new)
 
