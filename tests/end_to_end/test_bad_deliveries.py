@@ -56,7 +56,7 @@ EXPECTED = {
     ),
     "answer_lost": Expected(
         *("PAPPL", "issued", 1, "new"),
-        ("The connection broke after the key was sent, so the device may have taken it.",),
+        ("It is looked at before the key is sent again. The connection to the device broke before it had",),
     ),
     "not_reloaded": Expected("OpenSSH, nginx", "rolled_back", 0, "old", NOT_SERVED),
     "keeps_old": Expected("virtual MFP", "rolled_back", 0, "old", NOT_SERVED),

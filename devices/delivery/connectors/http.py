@@ -49,6 +49,9 @@ _NO_WHOLE_ANSWER = Sentence(
         "all the same."
     )
 )
+_BROKE = gettext_noop(
+    "The connection to the device broke before it had answered. It may have got the request all the same."
+)
 _TOO_LONG = Sentence(
     gettext_noop(
         "The device was expected to answer with at most %(most)s bytes; more came. Check the address in its "
@@ -113,15 +116,15 @@ def ask(
         except requests.exceptions.SSLError as error:
             if "ingerprint" in str(error):
                 raise WrongFingerprint(_CHANGED) from error
-            raise _lost(connect_timeout + read_timeout) from error
+            raise _lost(deadline, connect_timeout + read_timeout, error) from error
         except requests.ConnectTimeout as error:
             raise Unreachable(_NO_CONNECTION_IN_TIME(seconds=f"{connect_timeout:g}")) from error
         except requests.ConnectionError as error:
             if _never_connected(error):
                 raise Unreachable(_NO_CONNECTION) from error
-            raise _lost(connect_timeout + read_timeout) from error
+            raise _lost(deadline, connect_timeout + read_timeout, error) from error
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise _lost(connect_timeout + read_timeout) from error
+            raise _lost(deadline, connect_timeout + read_timeout, error) from error
 
 
 def _never_connected(error: requests.ConnectionError) -> bool:
@@ -130,8 +133,10 @@ def _never_connected(error: requests.ConnectionError) -> bool:
     return isinstance(reason, urllib3.exceptions.NewConnectionError)
 
 
-def _lost(seconds: float) -> ConnectionLost:
-    return ConnectionLost(_NO_WHOLE_ANSWER(seconds=f"{seconds:g}"))
+def _lost(deadline: float, seconds: float, error: Exception | None = None) -> ConnectionLost:
+    """What is to be said of `error`: a device that was silent is another matter than a connection that broke."""
+    is_late = isinstance(error, requests.Timeout) or time.monotonic() >= deadline
+    return ConnectionLost(_NO_WHOLE_ANSWER(seconds=f"{seconds:g}") if is_late else _BROKE)
 
 
 def _read(response: requests.Response, deadline: float, seconds: float) -> bytes:
@@ -144,5 +149,5 @@ def _read(response: requests.Response, deadline: float, seconds: float) -> bytes
         if size > MAX_SIZE:
             raise UnexpectedAnswer(_TOO_LONG(most=MAX_SIZE))
         if time.monotonic() > deadline:
-            raise _lost(seconds)
+            raise _lost(deadline, seconds)
     return b"".join(parts)

@@ -99,6 +99,11 @@ class TestVirtual:
         assert (met.value.worth_another_try, met.value.may_have_arrived) == (again, arrived)
         mfps.behave(2, restart_seconds=0)
 
+    def test_a_connection_that_breaks_is_not_told_as_silence(self, mfps: Mfps) -> None:
+        mfps.behave(2, drops="before")
+        with pytest.raises(ConnectionLost, match="broke before it had answered"):
+            virtual(mfps.url(2)).restart()
+
     def test_nobody_there(self) -> None:
         with pytest.raises(Unreachable) as met:
             virtual(f"http://127.0.0.1:{free_port()}/mfp/X1").restart()
@@ -139,7 +144,7 @@ class TestVirtual:
         monkeypatch.setattr(VirtualConnector, "read_timeout", 0.2)
         # 1,000 bytes at this pace would take 50 seconds
         dripping = answering(200, b"x" * 1000, one_by_one=0.05, slow_head=slow_head)
-        with dripping as url, pytest.raises(ConnectionLost):
+        with dripping as url, pytest.raises(ConnectionLost, match=r"within 0\.4 s"):
             virtual(url).look()
 
     def test_proxies_of_the_environment_are_left_alone(
