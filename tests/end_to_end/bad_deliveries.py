@@ -43,7 +43,7 @@ def run(directory: Path, cases: Sequence[Case] = CASES) -> list[Row]:
     ):
         server = add_scep_server(api, ca.url)
         reader = Reader(deployment.web, ADMIN, PASSWORD)
-        passing = PassingTime(deployment.environment["DATABASE_URL"])
+        passing = PassingTime(deployment.database_url)
         stands = []
         for number, case in enumerate(cases, FIRST_NUMBER):
             folder = directory / case.__name__
