@@ -41,7 +41,7 @@ from devices.models.discovery import addresses_of
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 64
-"""Addresses that are asked at the same time: where nobody is, some 40 a second."""
+"""Addresses that are asked at the same time: where nobody is, some 30 a second."""
 CONNECT_TIMEOUT = 1.5
 """Seconds until an address counts as silent."""
 LEASE = timedelta(minutes=3)

@@ -13,7 +13,7 @@ from rest_framework.test import APIClient
 from devices.delivery.connectors import registry
 from devices.delivery.connectors.virtual import VirtualConnector
 from devices.models import AuditEvent, Device, Restart
-from tests.devices.delivery.test_connectors import PASSWORD, URL, Secretive
+from tests.devices.delivery.doubles import PASSWORD, URL, Secretive
 from tests.devices.factories import VIRTUAL, make_device
 
 pytestmark = pytest.mark.django_db

@@ -9,7 +9,7 @@ import pytest
 from devices.delivery.connectors import identity, ipp
 from devices.delivery.connectors.base import Activity, Identity
 from devices.delivery.errors import ConnectionLost, UnexpectedAnswer, Unreachable
-from tests.devices.delivery.test_connectors import answering
+from tests.devices.delivery.doubles import answering
 from tests.peers.ipp_printer import IppPrinter, ipp_printer
 from tests.peers.process import free_port
 

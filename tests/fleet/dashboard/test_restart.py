@@ -17,7 +17,7 @@ from devices.delivery.connectors.virtual import VirtualConnector
 from devices.delivery.runner import NEVER_CAME_BACK
 from devices.enrollment.ending import FUNCTION_IS_OFF, RESTART_BY_HAND
 from devices.models import AuditEvent, Device, Job, Restart
-from tests.devices.delivery.test_connectors import PASSWORD, URL, Secretive
+from tests.devices.delivery.doubles import PASSWORD, URL, Secretive
 from tests.devices.factories import VIRTUAL, make_device, make_server
 from tests.fleet.dashboard.conftest import make_line
 from tests.fleet.dashboard.filling import Form, errors_at
