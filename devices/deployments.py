@@ -6,6 +6,7 @@ the end of a request), so that two keys do not take one function at the same mom
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -139,11 +140,10 @@ def _values(use: str, destination: str, former: Former | None, now: datetime) ->
     }
 
 
-def data_changed(device: Device, *, now: datetime) -> int:
-    """Try again what waits for somebody to change the device's data, and what waits for another try."""
-    failed = Deployment.objects.filter(
-        device=device, state=DeploymentStateChoices.FAILED, for_administrator=True
-    )
+def data_changed(devices: Collection[Device], *, now: datetime) -> int:
+    """Try again what waits for somebody to change the devices' data, and what waits for another try."""
+    of_devices = Deployment.objects.filter(device__in=devices)
+    failed = of_devices.filter(state=DeploymentStateChoices.FAILED, for_administrator=True)
     tried = failed.update(
         state=DeploymentStateChoices.ISSUED,
         explanation="",
@@ -157,7 +157,7 @@ def data_changed(device: Device, *, now: datetime) -> int:
         lease=None,
         takeovers=0,
     )
-    waiting = Deployment.objects.filter(device=device, state__in=OPEN, lease__isnull=True, tries__gt=0)
+    waiting = of_devices.filter(state__in=OPEN, lease__isnull=True, tries__gt=0)
     tried += waiting.update(next_action_at=now)
     if tried:
         transaction.on_commit(doorbell.ring_deployment_dispatcher)

@@ -31,7 +31,7 @@ DERIVED_FIELDS = (
 )
 """Columns of a device that its requests and keys make up."""
 
-SECRETS_SHOWN = ("connector_secrets_set", "connector_secrets_held")
+SECRETS_SHOWN = ("connector_secrets_set", "connector_secrets_from_group", "connector_secrets_held")
 """What is shown of a connector's secrets."""
 
 
@@ -64,9 +64,23 @@ class SelectionSerializer(StrictFieldsSerializer):
 
 
 class DeviceGroupSerializer(StrictSerializer):
+    connector_settings = serializers.DictField(
+        child=serializers.DictField(),
+        required=False,
+        help_text="Credentials by connector, for devices that have none of their own: `username`, and secret ones. "
+        "Replaced as a whole. Secret ones are write-only: of a connector that is named, those that are left out stay "
+        "as they are, empty ones are removed.",
+    )
+    connector_secrets_set = serializers.DictField(
+        child=serializers.ListField(child=serializers.CharField()),
+        read_only=True,
+        help_text="The names of the secret ones that are stored, by connector.",
+    )
+
     class Meta:
         model = DeviceGroup
-        fields = ("id", *GROUP_FIELDS)
+        fields = ("id", *GROUP_FIELDS, "connector_secrets_set")
+        read_only_fields = ("connector_secrets_set",)
         extra_kwargs: dict[str, Any] = {"name": {"validators": []}}
 
 
@@ -89,6 +103,12 @@ class DeviceSerializer(StrictSerializer):
         child=serializers.CharField(),
         read_only=True,
         help_text="The names of the secret settings that are stored.",
+    )
+    connector_secrets_from_group = serializers.ListField(
+        child=serializers.CharField(),
+        source="secrets_from_group",
+        read_only=True,
+        help_text="The names of the secret settings that it has from its device group, having none of its own.",
     )
     connector_secrets_held = serializers.BooleanField(
         source="secrets_held",

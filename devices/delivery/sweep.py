@@ -148,7 +148,8 @@ def _expected(ids: Collection[int]) -> list[Expected]:
         device__in=ids, key_use=KeyUse.TLS.value, verified_at__isnull=False
     )
     fingerprints = dict(keys.values_list("device_id", "fingerprint_sha256"))
-    return [Expected(device, fingerprints.get(device.pk, "")) for device in Device.objects.filter(pk__in=ids)]
+    devices = Device.objects.filter(pk__in=ids).select_related("group")
+    return [Expected(device, fingerprints.get(device.pk, "")) for device in devices]
 
 
 def _stop(gone: Iterable[Expected]) -> None:

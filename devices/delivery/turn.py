@@ -125,7 +125,7 @@ class RestartTurn(Turn[Restart, RestartEvent]):
     @classmethod
     def rows(cls) -> QuerySet[Restart]:
         """Open ones."""
-        return Restart.objects.select_related("device").filter(next_action_at__isnull=False)
+        return Restart.objects.select_related("device__group").filter(next_action_at__isnull=False)
 
     def state_after(self, event: RestartEvent) -> str:
         """By devices/rules/restart.py."""

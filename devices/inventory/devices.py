@@ -53,6 +53,7 @@ DEVICE_FIELDS = (
 DELIVERY_FIELDS = frozenset(
     {
         "host",
+        "group",
         "connector",
         "connector_settings",
         "connector_secrets_encrypted",
@@ -255,7 +256,7 @@ def update_device(actor: Actor, device: Device, **fields: Any) -> Device:
             _move_snmp(actor, [device])
         audit.record(actor, "device.update", device, changes | facts)
         if not DELIVERY_FIELDS.isdisjoint(columns):
-            deployments.data_changed(device, now=timezone.now())
+            deployments.data_changed([device], now=timezone.now())
     return device
 
 

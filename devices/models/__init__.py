@@ -2,8 +2,9 @@
 
 from devices.models.audit import AuditEvent
 from devices.models.deployment import Deployment
-from devices.models.device import Device, DeviceGroup
+from devices.models.device import Device
 from devices.models.discovery import DeviceSearch, FoundDevice
+from devices.models.group import DeviceGroup
 from devices.models.idempotency import IdempotentRequest
 from devices.models.issuance import LOG_LINES, IssuanceRequest
 from devices.models.job import Job, JobItem, JobPart

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zoneinfo
+from collections.abc import Mapping, Sequence
 from datetime import tzinfo
 from typing import Any, ClassVar
 
@@ -17,12 +18,13 @@ from django.utils.translation import gettext_noop
 from devices import secrets
 from devices.delivery.connectors import registry
 from devices.delivery.connectors.base import Connector, Target
-from devices.delivery.connectors.settings import SettingsInvalid, check
+from devices.delivery.connectors.settings import Setting, SettingsInvalid, check
 from devices.delivery.errors import NotConnected
 from devices.models.choices import DriftChoices, StatusChoices
 from devices.models.fields import BytesField
+from devices.models.group import DeviceGroup
+from devices.models.group import validate_time_zone as validate_time_zone  # a migration has it from here
 from devices.models.validators import validate_host, validate_ipsec_destinations, validate_tls_ports
-from devices.rules.maintenance import URGENT_DAYS, Maintenance
 from devices.rules.secret_places import SecretsPut, place
 from devices.texts import Sentence
 
@@ -33,18 +35,10 @@ _DOES_NOT_FIT = Sentence(
     )
 )
 
-
-def validate_time_zone(value: str) -> None:
-    """Raise ValidationError unless `value` names a time zone of the IANA database."""
-    try:
-        zoneinfo.ZoneInfo(value)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValidationError(
-            _("“%(value)s” is not a time zone; write one like “Europe/Berlin” or “America/Sao_Paulo”."),
-            params={"value": value},
-        ) from None
-
-
+GROUP_SECRETS_HELD = gettext_noop(
+    "The password of the device's group is not sent to this address, because nobody who may decide that has done so. "
+    "Have an administrator save the device's data, or enter a password of its own."
+)
 SECRETS_HELD = gettext_noop(
     "The stored password was given for another address, so it is not sent to this one. Enter it again in the "
     "device's data, or have an administrator save them."
@@ -54,46 +48,6 @@ SECRETS_HELD = gettext_noop(
 def default_tls_ports() -> list[int]:
     """HTTPS and IPPS (RFC 8011: 631, with TLS from the first byte)."""
     return [443, 631]
-
-
-class DeviceGroup(models.Model):
-    """Devices that share a time zone and a maintenance window."""
-
-    name = models.CharField(_("Name"), max_length=100, unique=True)
-    time_zone = models.CharField(
-        _("Time zone"), max_length=64, default="UTC", validators=[validate_time_zone]
-    )
-    maintenance_start = models.TimeField(_("Maintenance window from"), null=True, blank=True)
-    maintenance_end = models.TimeField(_("Maintenance window to"), null=True, blank=True)
-    urgent_days = models.PositiveSmallIntegerField(
-        _("Days before expiry without a window"),
-        default=URGENT_DAYS,
-        validators=[MaxValueValidator(3650)],
-        help_text=_(
-            "New certificates are delivered within the window. From this many days before the certificate in use "
-            "expires, they are delivered at once."
-        ),
-    )
-
-    class Meta:
-        ordering = ["name"]
-        verbose_name = _("Device group")
-        verbose_name_plural = _("Device groups")
-
-    def __str__(self) -> str:
-        return self.name
-
-    def clean(self) -> None:
-        """Refuse half a window."""
-        if (self.maintenance_start is None) != (self.maintenance_end is None):
-            raise ValidationError(_("A maintenance window has a beginning and an end; enter both, or none."))
-
-    @property
-    def maintenance(self) -> Maintenance | None:
-        """Its window, None where it has none."""
-        if self.maintenance_start is None or self.maintenance_end is None:
-            return None
-        return Maintenance(self.maintenance_start, self.maintenance_end, zoneinfo.ZoneInfo(self.time_zone))
 
 
 class Device(models.Model):
@@ -226,9 +180,11 @@ class Device(models.Model):
         Raises ValidationError at `connector_settings`.
         """
         connector = registry.known().get(self.connector)
+        schema = connector.schema if connector else ()
         stored = self.connector_secrets_set if keep_secrets else []
         try:
-            checked = check(connector.schema if connector else (), values, stored_secrets=stored)
+            at_hand = self.names_at_hand(schema, values, keep_secrets=keep_secrets)
+            checked = check(schema, values, stored_secrets=at_hand)
         except SettingsInvalid as error:
             problems = [f"{name}: {problem}" if name else problem for name, problem in error.problems.items()]
             raise ValidationError({"connector_settings": problems}) from None
@@ -240,19 +196,50 @@ class Device(models.Model):
         secret = {name: value for name, value in {**kept, **checked.secrets}.items() if value}
         self.connector_secrets_encrypted = secrets.encrypt_text(json.dumps(secret) if secret else "")
         self.connector_secrets_set = sorted(secret)
-        return SecretsPut(changed=True, all_given=not set(secret) - set(checked.secrets))
+        return SecretsPut(changed=True, all_given=bool(secret) and not set(secret) - set(checked.secrets))
+
+    def names_at_hand(
+        self, schema: Sequence[Setting], values: Any, *, keep_secrets: bool = True
+    ) -> list[str]:
+        """The settings that `values` may leave out: the secrets that are stored, or else what its group has."""
+        if not isinstance(values, Mapping):
+            return []
+        if kept := [name for name in self.connector_secrets_set if keep_secrets and values.get(name) != ""]:
+            return kept
+        if self.group is None or any(values.get(setting.name) for setting in schema if setting.is_secret):
+            return []
+        plain = self.group.connector_settings.get(self.connector, {})
+        return [*plain, *self.group.connector_secrets_set.get(self.connector, [])]
+
+    @property
+    def secrets_from_group(self) -> list[str]:
+        """The names of the secrets that it has from its group: all or nothing, where it has none of its own."""
+        if self.connector_secrets_set or self.group is None:
+            return []
+        found: list[str] = self.group.connector_secrets_set.get(self.connector, [])
+        return found
 
     @property
     def secrets_place(self) -> str:
         """Where the secrets would be sent to, as `secrets_entrusted_to` says it; empty: there are none."""
-        if not self.connector_secrets_set:
+        group = self.group_id if self.secrets_from_group else None
+        if not self.connector_secrets_set and group is None:
             return ""
-        return place(self.connector, self.host, registry.address_in(self.connector, self.connector_settings))
+        address = registry.address_in(self.connector, self.connector_settings)
+        return place(self.connector, self.host, address, group=group)
 
     @property
     def secrets_held(self) -> bool:
-        """True when secrets are stored that were given for another address, and are not sent to this one."""
+        """True when secrets are stored, its own or its group's, that nobody gave or entrusted for this address: they
+        are not sent to it."""
         return self.secrets_place not in ("", self.secrets_entrusted_to)
+
+    @property
+    def why_held(self) -> str:
+        """What to say of it, and do; empty when they are not held. For gettext."""
+        if not self.secrets_held:
+            return ""
+        return GROUP_SECRETS_HELD if self.secrets_from_group else SECRETS_HELD
 
     def connect(self, *, with_secrets: bool = True) -> Connector:
         """The device's connector, ready to talk; without its secrets where nothing secret is sent.
@@ -262,24 +249,35 @@ class Device(models.Model):
         connector = registry.known().get(self.connector)
         if connector is None:
             raise NotConnected(_NO_CONNECTOR)
+        from_group = self.group if self.secrets_from_group else None
+        settings = self.connector_settings
+        if from_group is not None:
+            settings = {**settings, **from_group.connector_settings.get(self.connector, {})}
         try:
-            check(connector.schema, self.connector_settings, stored_secrets=self.connector_secrets_set)
+            at_hand = self.connector_secrets_set or self.secrets_from_group
+            check(connector.schema, settings, stored_secrets=at_hand)
         except SettingsInvalid as error:
             raise NotConnected(_DOES_NOT_FIT(problems=error)) from None
         if with_secrets and self.secrets_held:
-            raise NotConnected(SECRETS_HELD)
+            raise NotConnected(self.why_held)
         return connector(
             Target(
                 self.host,
-                self.connector_settings,
-                self.reveal_connector_secrets() if with_secrets else {},
+                settings,
+                self._secrets() if with_secrets else {},
                 tls_ports=tuple(self.tls_ports),
                 installed_fingerprints=frozenset(self.installed_fingerprints),
             )
         )
 
+    def _secrets(self) -> dict[str, str]:
+        """What its connector signs in with. Raises SecretUnreadable."""
+        if self.secrets_from_group and self.group is not None:
+            return self.group.reveal_connector_secrets().get(self.connector, {})
+        return self.reveal_connector_secrets()
+
     def reveal_connector_secrets(self) -> dict[str, str]:
-        """The secret settings in clear, for their one use. Raises devices.secrets.SecretUnreadable."""
+        """Its own secret settings in clear, for their one use. Raises devices.secrets.SecretUnreadable."""
         stored = secrets.decrypt_text(self.connector_secrets_encrypted)
         found: dict[str, str] = json.loads(stored) if stored else {}
         return found

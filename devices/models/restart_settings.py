@@ -106,7 +106,7 @@ class RestartSettings(models.Model):
         if changed:
             self.snmp_secrets_encrypted = secrets.encrypt_text(json.dumps(secret) if secret else "")
             self.snmp_secrets_set = sorted(secret)
-        return SecretsPut(changed, all_given=not set(secret) - set(checked.secrets))
+        return SecretsPut(changed, all_given=bool(secret) and not set(secret) - set(checked.secrets))
 
     @property
     def snmp_secrets_place(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from devices.delivery.connectors import registry
 from devices.delivery.connectors.settings import Kind, Setting, SettingsInvalid, check
-from devices.models import Device
+from devices.models import Device, DeviceGroup
 
 PLACEHOLDER = "••••••••"
 
@@ -28,10 +29,15 @@ def fields(device: Device | None) -> Iterator[tuple[str, forms.Field]]:
     for name, connector in registry.known().items():
         stored: Mapping[str, Any] = {}
         secrets: list[str] = []
+        of_group: list[str] = []
         if device is not None and device.connector == name:
             stored, secrets = device.connector_settings, device.connector_secrets_set
+        if device is not None and device.group is not None and not secrets:
+            of_group = device.group.connector_secrets_set.get(name, [])
         for setting in connector.schema:
             field = _field(setting, stored, is_stored=setting.name in secrets)
+            if setting.name in of_group:
+                field.help_text = _("The device group has one. Leave this empty to use it.")
             # the page shows the settings of the connector that is chosen
             field.widget.attrs["data-of-connector"] = name
             yield field_name(name, setting.name), field
@@ -81,19 +87,20 @@ def _field(setting: Setting, stored: Mapping[str, Any], *, is_stored: bool) -> f
 
 
 def settings_of(
-    connector: str, cleaned: Mapping[str, Any], device: Device | None
+    connector: str, cleaned: Mapping[str, Any], device: Device | None, group: DeviceGroup | None
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """The settings that were entered for `connector`, and what is wrong with them by the field's name.
 
-    An empty password is none: the one that is stored stays.
+    An empty password is none: the one that is stored stays, or that of `group` is used.
     """
     found = registry.known().get(connector)
     schema = found.schema if found else ()
     entered = {setting.name: cleaned.get(field_name(connector, setting.name)) for setting in schema}
     values = {name: value for name, value in entered.items() if value not in (None, "")}
-    stored = device.connector_secrets_set if device and device.connector == connector else []
+    chosen = copy.copy(device) if device and device.connector == connector else Device(connector=connector)
+    chosen.group = group
     try:
-        check(schema, values, stored_secrets=stored)
+        check(schema, values, stored_secrets=chosen.names_at_hand(schema, values))
     except SettingsInvalid as error:
         return values, {field_name(connector, name): text for name, text in error.problems.items()}
     return values, {}

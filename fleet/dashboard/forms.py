@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import copy
 import re
-import zoneinfo
 from collections.abc import Callable, Iterator
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -19,8 +17,8 @@ from django.utils.translation import gettext_lazy as _
 
 from devices.enrollment.requests import SETTINGS_FIELDS
 from devices.errors import Conflict
-from devices.inventory import COMMUNICATION_FIELDS, DEVICE_FIELDS, GROUP_FIELDS, SERVER_FIELDS
-from devices.models import PARAMETER_FIELDS, Device, DeviceGroup, IssuanceRequest, ScepServer, ScepSettings
+from devices.inventory import COMMUNICATION_FIELDS, DEVICE_FIELDS, SERVER_FIELDS
+from devices.models import PARAMETER_FIELDS, Device, IssuanceRequest, ScepServer, ScepSettings
 from devices.models.device import default_tls_ports
 from devices.models.validators import validate_tls_ports
 from fleet.dashboard import connector_fields
@@ -141,7 +139,9 @@ class DeviceForm(ServiceForm):
         """The settings of the connector that is chosen, as the service takes them."""
         cleaned = super().clean()
         chosen = self.cleaned_data.get("connector", "")
-        self.settings, problems = connector_fields.settings_of(chosen, self.cleaned_data, self.device)
+        self.settings, problems = connector_fields.settings_of(
+            chosen, self.cleaned_data, self.device, self.cleaned_data.get("group")
+        )
         for name, problem in problems.items():
             if name not in self.errors:
                 self.add_error(name, problem)
@@ -163,44 +163,6 @@ class DeviceForm(ServiceForm):
         """The lines as a list."""
         lines = self.cleaned_data["ipsec_destinations"].splitlines()
         return [line.strip() for line in lines if line.strip()]
-
-
-@cache
-def time_zones() -> list[tuple[str, str]]:
-    """Every time zone of the IANA database that is a place, and UTC."""
-    names = zoneinfo.available_timezones()
-    return [(name, name) for name in sorted(names) if name == "UTC" or ("/" in name and name[:4] != "Etc/")]
-
-
-class DeviceGroupForm(ServiceForm):
-    """A device group."""
-
-    class Meta:
-        model = DeviceGroup
-        fields = GROUP_FIELDS
-        widgets = {
-            "time_zone": forms.Select,
-            "maintenance_start": forms.TimeInput(attrs={"type": "time"}, format="%H:%M"),
-            "maintenance_end": forms.TimeInput(attrs={"type": "time"}, format="%H:%M"),
-        }
-
-    def __init__(self, data: Any = None, *, instance: DeviceGroup | None = None) -> None:
-        super().__init__(data, instance=instance)
-        field, choices = self.fields["time_zone"], time_zones()
-        stored = instance.time_zone if instance else "UTC"
-        # an alias that is stored stays what it is
-        known = (stored, stored) in choices
-        field.widget.choices = choices if known else [(stored, stored), *choices]
-        field.help_text = gettext("Times of the group's devices are entered and shown in it.")
-        self.fields["urgent_days"].required = False
-
-    def values(self) -> dict[str, Any]:
-        """Days that are not entered stay as they are, in a new group the usual ones."""
-        return {
-            name: value
-            for name, value in super().values().items()
-            if name != "urgent_days" or value is not None
-        }
 
 
 class ScepServerForm(ServiceForm):

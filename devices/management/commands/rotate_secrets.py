@@ -11,6 +11,7 @@ from devices import secrets
 from devices.models import (
     Deployment,
     Device,
+    DeviceGroup,
     DeviceSearch,
     ImportPart,
     ImportRow,
@@ -26,6 +27,7 @@ from devices.secrets import SecretUnreadable
 
 ENCRYPTED_COLUMNS: tuple[tuple[type[models.Model], tuple[str, ...]], ...] = (
     (Device, ("connector_secrets_encrypted",)),
+    (DeviceGroup, ("connector_secrets_encrypted",)),
     (RestartSettings, ("snmp_secrets_encrypted",)),
     (DeviceSearch, ("snmp_secrets_encrypted",)),
     (ScepSettings, ("challenge_password_encrypted",)),

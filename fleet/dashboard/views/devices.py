@@ -21,7 +21,6 @@ from devices.delivery import deploy, download, fingerprints, restart
 from devices.errors import Conflict, sentences
 from devices.filters import DEVICE_ORDERINGS, device_queryset
 from devices.models import Deployment, Device, IssuanceRequest, KeyAndCertificate, Restart
-from devices.models.device import SECRETS_HELD
 from fleet.dashboard.filters import DeviceListFilter
 from fleet.dashboard.forms import DeviceForm
 from fleet.dashboard.selection import filter_query
@@ -146,6 +145,7 @@ def device_add(request: HttpRequest) -> HttpResponse:
         back=reverse("device-list"),
         done=_("The device was added. Choose its SCEP server and timer in its settings."),
         then=_page_of_device,
+        warning=lambda saved: _(saved.why_held) if saved.secrets_held else "",
     )
 
 
@@ -162,7 +162,7 @@ def device_edit(request: HttpRequest, device_id: int) -> HttpResponse:
         done=_("The device was updated."),
         then=_page_of_device,
         note=_note_of_secrets(request, device),
-        warning=lambda saved: _(SECRETS_HELD) if saved.secrets_held else "",
+        warning=lambda saved: _(saved.why_held) if saved.secrets_held else "",
     )
 
 
@@ -172,10 +172,10 @@ def _note_of_secrets(request: HttpRequest, device: Device) -> str:
         return ""
     if may(request.user, Permission.ENTRUST_SECRETS):
         return _(
-            "The stored password was given for another address and is not used. When you save, it is sent to the "
-            "address that stands here."
+            "The password that is stored for this device or its group is not sent to this address yet. It is when "
+            "you save."
         )
-    return _(SECRETS_HELD)
+    return _(device.why_held)
 
 
 @changes(Permission.DELETE_DEVICE)

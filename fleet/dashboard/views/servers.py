@@ -14,7 +14,8 @@ from django.views.decorators.http import require_safe
 from devices import inventory
 from devices.access import Permission
 from devices.models import DeviceGroup, ScepServer, ScepSettings
-from fleet.dashboard.forms import DeviceGroupForm, ScepServerForm
+from fleet.dashboard.forms import ScepServerForm
+from fleet.dashboard.group_forms import DeviceGroupForm
 from fleet.dashboard.views.common import (
     Suspension,
     actor_of,
@@ -78,6 +79,13 @@ def server_delete(request: HttpRequest, server_id: int) -> HttpResponse:
     )
 
 
+def _note_of_group() -> str:
+    return _(
+        "Credentials are for the devices of the group that have no password of their own, by their connector. They "
+        "are stored encrypted and never shown."
+    )
+
+
 @require_safe
 def group_list(request: HttpRequest) -> HttpResponse:
     """Every device group with its number of devices."""
@@ -95,6 +103,7 @@ def group_add(request: HttpRequest) -> HttpResponse:
         title=_("Add a device group"),
         back=reverse("group-list"),
         done=_("The device group was added."),
+        note=_note_of_group(),
     )
 
 
@@ -109,6 +118,7 @@ def group_edit(request: HttpRequest, group_id: int) -> HttpResponse:
         title=_("Edit %(name)s") % {"name": group},
         back=reverse("group-list"),
         done=_("The device group was updated."),
+        note=_note_of_group(),
     )
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from devices import inventory
+from devices.audit import SYSTEM
 from devices.delivery.connectors.virtual import VirtualConnector
 from devices.delivery.deploy_texts import LOST, NEVER_ENDED
 from devices.models import AuditEvent, Deployment, Device
@@ -28,6 +30,18 @@ class TestFaults:
         assert "wrong" not in row.explanation
         bench.correct(password="right")
         assert bench.delivery_step(key).state == "verified"
+
+    def test_the_password_of_the_group_is_used_and_tried_when_it_comes(self, bench: Bench) -> None:
+        bench.behave(password="s3cret-of-the-group")
+        group = inventory.create_group(SYSTEM, name="Office")
+        inventory.update_device(SYSTEM, Device.objects.get(pk=bench.device.pk), group=group)
+        key = bench.issue()
+        row = bench.delivery_step(key)
+        assert (row.state, row.for_administrator) == ("failed", True)
+        inventory.update_group(
+            SYSTEM, group, connector_settings={"virtual": {"password": "s3cret-of-the-group"}}
+        )
+        assert bench.delivery_step(key).state == "verified", "tried again by itself"
 
     def test_wrong_fingerprint_sends_nothing(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         bench.correct(tls_fingerprint="AB:" * 31 + "AB")

@@ -209,7 +209,7 @@ class TestHeldPassword:
         for name in ("device-edit", "device-connection"):
             assert SECRETS_HELD in Document(operator_client.get(reverse(name, args=[device.pk]))).text
         asked = Document(administrator_client.get(form.address)).text
-        assert "When you save, it is sent to the address that stands here." in asked
+        assert "is not sent to this address yet. It is when you save." in asked
         Form(administrator_client, "device-edit", device.pk).submit()
         device.refresh_from_db()
         assert not device.secrets_held
