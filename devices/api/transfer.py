@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
+from django.core.files.uploadedfile import UploadedFile
 from django.db.models import QuerySet
 from django.http import FileResponse, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404
@@ -179,11 +180,13 @@ class ImportViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.G
         if given["format"] and given["format"] not in FileFormatChoices.values:
             known = ", ".join(FileFormatChoices.values)
             raise serializers.ValidationError({"format": [_("Choose one of %s.") % known]})
+        # only a form's file has a name; that of a body on disk is a number
+        own_name = file.name if isinstance(file, UploadedFile) else None
         with file, _unusable_files():
             found = imports.receive(
                 actor_of(request),
                 file,
-                file_name=given["file_name"] or getattr(file, "name", None) or "",
+                file_name=given["file_name"] or own_name or "",
                 file_format=FileFormatChoices(given["format"]) if given["format"] else None,
                 password=data.get("password") or "",
             )

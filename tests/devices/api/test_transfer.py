@@ -60,6 +60,13 @@ def test_a_file_is_checked_reported_and_applied(api: APIClient) -> None:
     assert Device.objects.get().name == "new-1"
 
 
+def test_a_body_that_waits_on_disk_has_no_name_of_its_own(api: APIClient) -> None:
+    content = csv_file([{"name": f"mfp-{n}", "host": "10.1.2.3", "location": "x" * 190} for n in range(6000)])
+    assert len(content) > 1 << 20
+    response = api.post(IMPORTS, content, content_type="text/csv")
+    assert (response.status_code, response.json()["file_name"]) == (202, "")
+
+
 @pytest.mark.parametrize(
     ("content", "content_type", "query"),
     [
