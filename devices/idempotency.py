@@ -4,6 +4,9 @@ A key is claimed in a transaction of its own, so that others see that the reques
 answer to it then stand or fall together: `answered` is called inside the transaction of what was done, and raises
 when somebody else took the key over meanwhile. So even after a crash, and with any number of callers at once, it is
 done once.
+
+What waits for a device holds no transaction meanwhile: the claim is one, and the answer another. It changes nothing
+that could double, and a claim whose process died is free after CLAIM_WHILE_ASKING.
 """
 
 from __future__ import annotations
@@ -21,6 +24,9 @@ KEPT = timedelta(hours=24)
 
 CLAIM = timedelta(seconds=60)
 """How long a request may be under way before the same one, sent again, takes it over."""
+
+CLAIM_WHILE_ASKING = timedelta(minutes=5)
+"""The same for a request that asks a device meanwhile: longer than any device is waited for."""
 
 
 class KeyReused(Exception):
@@ -43,10 +49,12 @@ class Claim:
     token: uuid.UUID
 
 
-def begin(user_id: int, key: str, digest: str, now: datetime) -> Claim | IdempotentRequest:
+def begin(
+    user_id: int, key: str, digest: str, now: datetime, *, claimed_for: timedelta = CLAIM
+) -> Claim | IdempotentRequest:
     """A claim on the request, or the row with the answer that it got. Raises KeyReused and UnderWay."""
     claim = uuid.uuid4()
-    fresh = {"claim": claim, "claimed_until": now + CLAIM, "expires_at": now + KEPT, "digest": digest}
+    fresh = {"claim": claim, "claimed_until": now + claimed_for, "expires_at": now + KEPT, "digest": digest}
     rows = IdempotentRequest.objects.filter(user=user_id, key=key)
     rows.filter(expires_at__lte=now).delete()
     try:

@@ -107,6 +107,7 @@ class IdentityView(APIView):
     """What a device says it is."""
 
     permissions = {"POST": Permission.CHANGE_DEVICE}
+    asks_the_network = True
 
     @extend_schema(request=None, responses=IdentitySerializer)
     def post(self, request: Request, device_id: int) -> Response:
@@ -140,6 +141,7 @@ class ConnectorTestView(APIView):
     """Trying the settings of a device's connector."""
 
     permissions = {"POST": Permission.CHANGE_DEVICE}
+    asks_the_network = True
 
     @extend_schema(request=None, responses=ConnectorTestSerializer)
     def post(self, request: Request, device_id: int) -> Response:

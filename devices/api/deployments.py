@@ -92,6 +92,7 @@ class FingerprintView(APIView):
     """The fingerprint by which a device is recognized: looked at, and confirmed."""
 
     permissions = {"GET": Permission.CHANGE_DEVICE, "POST": Permission.CHANGE_DEVICE}
+    asks_the_network = True
 
     @extend_schema(responses=FingerprintSerializer)
     def get(self, request: Request, device_id: int) -> Response:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+import tempfile
 from collections.abc import Callable
-from io import BytesIO
-from typing import Any
+from contextlib import nullcontext
+from typing import IO, Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -21,11 +22,15 @@ from rest_framework.exceptions import AuthenticationFailed
 from devices import idempotency
 from devices.api.authentication import user_of_token
 from devices.api.problems import ROOT, problem
-from devices.idempotency import Claim, ClaimLost, KeyReused, UnderWay
+from devices.idempotency import CLAIM, CLAIM_WHILE_ASKING, Claim, ClaimLost, KeyReused, UnderWay
 from devices.models import IdempotentRequest
+from devices.transfer.source import LARGEST_FILE, too_large
 
 HEADER = "Idempotency-Key"
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_PIECE = 1 << 16
+_IN_MEMORY = 1 << 20
+"""Bytes of a body beyond which it waits on disk."""
 
 
 class IdempotencyMiddleware:
@@ -33,7 +38,8 @@ class IdempotencyMiddleware:
 
     An answer of 400 or more means that nothing was done: what was begun is rolled back, and the key is free again.
     A view whose answers hold a secret has `answers_with_secret`; they are not kept, so only that it was done is
-    told. The last of MIDDLEWARE: what it keeps is what the view answered.
+    told. One that asks a device has `asks_the_network`, and no transaction is open while it waits. The last of
+    MIDDLEWARE: what it keeps is what the view answered.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -55,8 +61,17 @@ class IdempotencyMiddleware:
                 _("An Idempotency-Key is 1 to 255 printable ASCII characters, for example a UUID."),
                 "invalid_idempotency_key",
             )
+        with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
+            try:
+                digest = _digest(request, spool)
+            except _TooLarge:
+                return problem(413, str(too_large()), "too_large")
+            return self._answer(request, user_id, key, digest)
+
+    def _answer(self, request: HttpRequest, user_id: int, key: str, digest: str) -> HttpResponseBase:
+        claimed_for = CLAIM_WHILE_ASKING if _view_has(request, "asks_the_network") else CLAIM
         try:
-            found = idempotency.begin(user_id, key, _digest(request), timezone.now())
+            found = idempotency.begin(user_id, key, digest, timezone.now(), claimed_for=claimed_for)
         except KeyReused:
             return problem(
                 422,
@@ -73,16 +88,17 @@ class IdempotencyMiddleware:
         return self._do(request, found) if isinstance(found, Claim) else _again(found)
 
     def _do(self, request: HttpRequest, claim: Claim) -> HttpResponseBase:
+        is_one_transaction = not _view_has(request, "asks_the_network")
         try:
-            with transaction.atomic():
+            with transaction.atomic() if is_one_transaction else nullcontext():
                 response = self.get_response(request)
                 if response.status_code < 400 and isinstance(response, HttpResponse):
-                    body = None if _answers_with_secret(request) else response.content.decode()
+                    body = None if _view_has(request, "answers_with_secret") else response.content.decode()
                     kind = response.get("Content-Type", "")
                     idempotency.answered(claim, response.status_code, kind, body)
                     return response
                 # a file that is streamed can be had again, and is not kept
-                if response.status_code >= 400:
+                if response.status_code >= 400 and is_one_transaction:
                     transaction.set_rollback(True)
         except ClaimLost:
             return problem(
@@ -121,22 +137,31 @@ def _user_id(request: HttpRequest) -> int | None:
     return None if user is None else user.pk
 
 
-def _answers_with_secret(request: HttpRequest) -> bool:
+def _view_has(request: HttpRequest, mark: str) -> bool:
+    """True when the class of the view that will answer has `mark`."""
     try:
         view: Any = resolve(request.path_info).func
     except Resolver404:
         return False
-    return bool(getattr(getattr(view, "cls", None), "answers_with_secret", False))
+    return bool(getattr(getattr(view, "cls", None), mark, False))
 
 
-def _digest(request: HttpRequest) -> str:
-    """What makes two requests the same. Keyed, so that a stolen database does not let passwords be guessed by it."""
+class _TooLarge(Exception):
+    """A body of more than LARGEST_FILE."""
+
+
+def _digest(request: HttpRequest, spool: IO[bytes]) -> str:
+    """What makes two requests the same. Keyed, so that a stolen database does not let passwords be guessed by it.
+
+    Never more of the body than a piece is in memory. A form's files lie on disk when they are large; any other body
+    is left in `spool`, where the view reads it. Raises _TooLarge.
+    """
     hashed = hmac.new(settings.SECRET_KEY.encode(), digestmod=hashlib.sha256)
     kind = request.content_type or ""
     for part in (request.method or "", request.get_full_path(), kind):
         hashed.update(part.encode() + b"\0")
     if kind == "multipart/form-data":
-        # its boundary differs each time; the files are on disk when they are large
+        # its boundary differs each time
         for name in sorted(request.POST):
             hashed.update(repr((name, request.POST.getlist(name))).encode())
         for name in sorted(request.FILES):
@@ -146,14 +171,14 @@ def _digest(request: HttpRequest) -> str:
                     hashed.update(chunk)
                 file.seek(0)
         return hashed.hexdigest()
-    hashed.update(_body(request))
+    size = 0
+    while piece := request.read(_PIECE):
+        size += len(piece)
+        if size > LARGEST_FILE:
+            raise _TooLarge
+        hashed.update(piece)
+        spool.write(piece)
+    spool.seek(0)
+    # as if nobody had read it: `request.body` would refuse more than forms may have
+    vars(request).update(_stream=spool, _read_started=False)
     return hashed.hexdigest()
-
-
-def _body(request: HttpRequest) -> bytes:
-    """The body, left for the view to read. `request.body` would refuse more than forms may have."""
-    if not hasattr(request, "_body"):
-        request._body = request.read()
-        request._stream = BytesIO(request._body)
-    body: bytes = request._body
-    return body

@@ -52,6 +52,7 @@ _WORDS = {
     406: "`Accept` asks for what there is not.",
     409: "It conflicts with how things stand; `detail` says how to go on.",
     412: "It was changed after it was read.",
+    413: "The body is larger than any file may be.",
     415: "The body is not JSON.",
     422: "The Idempotency-Key stands for another request.",
     429: "Too many calls; `Retry-After` says in how many seconds to try again.",
@@ -137,7 +138,7 @@ def _problems(path: str, method: str, operation: dict[str, Any], needs_token: bo
     if "requestBody" in operation:
         found.add(415)
     if method == "POST" and needs_token:
-        found.add(422)
+        found |= {413, 422}
     return found
 
 

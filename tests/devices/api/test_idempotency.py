@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from io import BytesIO
 from threading import Barrier
 from typing import Any
 
@@ -182,7 +183,7 @@ class TestTime:
         made = RequestFactory().post(
             DEVICES, b'{"name":"mfp","host":"10.0.0.1"}', content_type="application/json"
         )
-        claim = idempotency.begin(user_id, "k-1", _digest(made), timezone.now())
+        claim = idempotency.begin(user_id, "k-1", _digest(made, BytesIO()), timezone.now())
         assert isinstance(claim, idempotency.Claim)
         return IdempotentRequest.objects.get(pk=claim.row_id)
 
@@ -199,7 +200,7 @@ class TestBodies:
     def test_files_count_with_what_is_in_them(self) -> None:
         def digest(content: bytes, name: str = "f.csv", mode: str = "check") -> str:
             file = SimpleUploadedFile(name, content)
-            return _digest(RequestFactory().post("/api/v1/x/", {"file": file, "mode": mode}))
+            return _digest(RequestFactory().post("/api/v1/x/", {"file": file, "mode": mode}), BytesIO())
 
         assert digest(b"a,b") == digest(b"a,b"), "the boundary does not count"
         assert len({digest(b"a,b"), digest(b"a,c"), digest(b"a,b", "g.csv"), digest(b"a,b", mode="go")}) == 4
