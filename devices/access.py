@@ -38,6 +38,7 @@ class Permission(StrEnum):
     DELETE_SCEP_SERVER = "devices.delete_scepserver"
     CHANGE_SCEP_SETTINGS = "devices.change_scepsettings"
     ADD_ISSUANCE_REQUEST = "devices.add_issuancerequest"
+    CHANGE_KEY = "devices.change_keyandcertificate"
     DOWNLOAD_KEY = "devices.download_key"
     SEARCH_DEVICES = "devices.search_devices"
     VIEW_WEBHOOK = "devices.view_webhook"
@@ -93,6 +94,7 @@ SCOPES: Mapping[str, frozenset[Permission]] = MappingProxyType(
                 Permission.CHANGE_SCEP_SERVER,
                 Permission.DELETE_SCEP_SERVER,
                 Permission.CHANGE_SCEP_SETTINGS,
+                Permission.CHANGE_KEY,
                 Permission.ADD_SETTINGS_TEMPLATE,
                 Permission.CHANGE_SETTINGS_TEMPLATE,
                 Permission.DELETE_SETTINGS_TEMPLATE,

@@ -39,6 +39,11 @@ def _overwritten(request: IssuanceRequest, held: Sequence[HeldKey]) -> tuple[Hel
     )
 
 
+def names_overwritten_by(request: IssuanceRequest) -> set[str]:
+    """The keys that R14 overwrites when `request` brings its certificate, as the key store stands now."""
+    return {key.name for key in _overwritten(request, _held(request.device))}
+
+
 def has_room_for(request: IssuanceRequest) -> bool:
     """True when the device can hold the key that `request` is about to make (R11, first case)."""
     held = _held(request.device)
@@ -115,7 +120,8 @@ def bring_back(
     if server is None or not ScepServer.objects.filter(pk=server).exists():
         values["server_id"] = None
     return KeyAndCertificate.objects.create(
-        **values | {"name": rules.free_name(row["name"], names)},
+        # what was overwritten was not the default key then, and another may be now
+        **values | {"name": rules.free_name(row["name"], names), "is_default": False},
         device=device,
         private_key_encrypted=private_key_encrypted,
     )

@@ -237,7 +237,7 @@ class ListedDeploymentSerializer(DeploymentSerializer):
         read_only_fields = fields
 
 
-class KeySerializer(serializers.ModelSerializer[KeyAndCertificate]):
+class KeySerializer(StrictSerializer):
     """A key of the device's key store with its certificate; the private key has no way out."""
 
     deployment = DeploymentSerializer(read_only=True, allow_null=True, default=None)
@@ -264,6 +264,10 @@ class KeySerializer(serializers.ModelSerializer[KeyAndCertificate]):
             "certificate",
             "chain",
         )
+        read_only_fields = tuple(name for name in fields if name != "is_default")
+        extra_kwargs: dict[str, Any] = {
+            "is_default": {"help_text": "R14 never overwrites the default key. A device has one at most."}
+        }
 
 
 class AuditEventSerializer(serializers.ModelSerializer[AuditEvent]):

@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
-from devices import inventory
+from devices import inventory, restarts
 from devices.access import Permission
 from devices.api.conditional import ConditionalUpdates, lock_row
 from devices.api.renderers import PemRenderer
@@ -31,7 +31,7 @@ from devices.api.serializers import (
 )
 from devices.audit import Actor
 from devices.delivery import restart
-from devices.enrollment import requests
+from devices.enrollment import default_key, requests
 from devices.filters import DEVICE_ORDERINGS, AuditEventFilter, DeviceFilter, device_queryset
 from devices.models import (
     AuditEvent,
@@ -262,10 +262,20 @@ class RestartViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, OfDeviceV
         }
     )
 )
-class KeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, OfDeviceViewSet):
-    """The keys and certificates of a device; one of them also as PEM, by `Accept: application/x-pem-file`."""
+class KeyViewSet(
+    ConditionalUpdates,
+    mixins.ListModelMixin,
+    mixins.RetrieveModelMixin,
+    mixins.UpdateModelMixin,
+    OfDeviceViewSet,
+):
+    """The keys and certificates of a device; one of them also as PEM, by `Accept: application/x-pem-file`.
+
+    PUT and PATCH change `is_default` alone: whether it is the device's default key (R14).
+    """
 
     serializer_class = KeySerializer
+    permissions = dict.fromkeys(("PUT", "PATCH"), Permission.CHANGE_KEY)
     orderings = ("-issued_at",)
     queryset = KeyAndCertificate.objects.none()
 
@@ -276,7 +286,18 @@ class KeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, OfDeviceViewS
     def get_renderers(self) -> list[Any]:
         """PEM is for one certificate."""
         renderers = super().get_renderers()
-        return renderers if self.action == "list" else [*renderers, PemRenderer()]
+        return [*renderers, PemRenderer()] if self.action == "retrieve" else renderers
+
+    def lock(self) -> None:
+        """Of the device, as the service does it."""
+        restarts.lock(self.get_object().device_id)
+
+    def perform_update(self, serializer: BaseSerializer[Any]) -> None:
+        """The service checks and audits."""
+        key: KeyAndCertificate = self.get_object()
+        is_default = serializer.validated_data.get("is_default", key.is_default)
+        default_key.set_default(actor_of(self.request), key, is_default=is_default)
+        serializer.instance = self.get_object()
 
 
 @extend_schema_view(

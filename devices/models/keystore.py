@@ -31,6 +31,7 @@ class KeyAndCertificate(models.Model):
     """The function that the key is assigned to now; [None] when a newer key took the function over."""
     ipsec_destination = models.CharField(_("IPSec destination"), max_length=100, blank=True)
     is_default = models.BooleanField(_("Default key"), default=False)
+    """R14 never overwrites it; a device has at most one."""
     key_length = models.PositiveSmallIntegerField(_("Key Length (bit)"))
     private_key_encrypted = BytesField(editable=False)
     certificate = models.TextField(_("Certificate"))
@@ -62,6 +63,9 @@ class KeyAndCertificate(models.Model):
                 fields=["device", "key_use", "ipsec_destination"],
                 condition=~models.Q(key_use=KeyUseChoices.NONE),
                 name="key_one_per_function_of_a_device",
+            ),
+            models.UniqueConstraint(
+                fields=["device"], condition=models.Q(is_default=True), name="key_one_default_of_a_device"
             ),
         ]
         indexes: ClassVar = [

@@ -64,6 +64,7 @@ urlpatterns = [
     path("devices/<int:device_id>/restart/", devices.device_restart, name="device-restart"),
     path("devices/<int:device_id>/fingerprint/", devices.device_fingerprint, name="device-fingerprint"),
     path("devices/<int:device_id>/keys/<int:key_id>/deliver/", devices.key_deliver, name="key-deliver"),
+    path("devices/<int:device_id>/keys/<int:key_id>/default/", devices.key_default, name="key-default"),
     path("devices/<int:device_id>/keys/<int:key_id>.pem", devices.certificate, name="certificate"),
     path("audit-trail/", audit.audit_trail, name="audit-trail"),
     path("settings-templates/", templates.template_list, name="template-list"),

@@ -18,10 +18,10 @@ from devices import access, inventory, templates
 from devices.access import ADMINISTRATOR, OPERATOR, ROLES, VIEWER, Permission, may, require, role
 from devices.audit import SYSTEM, Actor
 from devices.delivery import restart
-from devices.enrollment import requests
+from devices.enrollment import default_key, requests
 from devices.models import AuditEvent, Device
 from tests.conftest import member_of
-from tests.devices.factories import VIRTUAL, make_device, make_server
+from tests.devices.factories import VIRTUAL, make_device, make_key, make_server
 
 pytestmark = pytest.mark.django_db
 
@@ -45,6 +45,9 @@ def changes_of_scep() -> dict[str, Change]:
         "delete a server": partial(inventory.delete_server, server=server),
         "delete a group": partial(inventory.delete_group, group=group),
         "delete a device": partial(inventory.delete_device, device=make_device()),
+        "mark the default key": partial(
+            default_key.set_default, key=make_key(make_device()), is_default=True
+        ),
         "add a template": partial(templates.create, name="New", settings={"key_length": 2048}),
         "change a template": partial(
             templates.update,

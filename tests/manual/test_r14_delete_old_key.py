@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from devices.models import KeyAndCertificate
 from tests.manual.office import DAY, Office, definitions
 from tests.manual.real_ca import RealCa
 
@@ -35,6 +34,16 @@ def renew(office: Office, device: int) -> None:
 def held(office: Office, device: int) -> list[tuple[str, str, str]]:
     """Name, use and destination of each key, newest first."""
     return [(key["name"], key["key_use"], key["ipsec_destination"]) for key in office.keys(device)]
+
+
+def make_default(office: Office, device: int) -> dict[str, Any]:
+    """The device's only key, which is its default key from now on."""
+    (key,) = office.keys(device)
+    marked: dict[str, Any] = office.call(
+        "patch", f"devices/{device}/keys/{key['id']}/", {"is_default": True}, status=200
+    )
+    assert "Default key" in office.device_page(device).text
+    return marked
 
 
 def test_the_label_and_what_it_does(office: Office) -> None:
@@ -83,12 +92,10 @@ def test_off_keeps_the_old_one(office: Office, scepserver: RealCa) -> None:
 
 def test_the_default_key_is_never_overwritten(office: Office, scepserver: RealCa) -> None:
     device = renewing(office, scepserver, key_use="tls", delete_old_key=True)
-    # which key is a device's default is the device's to say: nothing in REST or the pages sets it
-    KeyAndCertificate.objects.filter(device=device).update(is_default=True, name="Default Key")
-    (default,) = office.keys(device)
+    default = make_default(office, device)
     for _ in range(2):
         renew(office, device)
-        assert [key["name"] for key in office.keys(device)] == ["SCEP", "Default Key"]
+        assert [key["name"] for key in office.keys(device)] == ["SCEP-2", "SCEP"]
         kept = office.keys(device)[1]
         assert (kept["is_default"], kept["certificate"]) == (True, default["certificate"])
 
@@ -98,7 +105,7 @@ def test_what_is_overwritten_makes_room_and_the_default_key_does_not(
 ) -> None:
     device = renewing(office, scepserver, key_limit=1, key_use="tls", delete_old_key=True)
     renew(office, device)
-    KeyAndCertificate.objects.filter(device=device).update(is_default=True)
+    make_default(office, device)
     before = scepserver.messages()
     assert office.work_at(office.clock() + DAY + timedelta(minutes=1)) == 1
     assert office.ended(device)["details"] == "Key and Certificate Registration Limit Error"

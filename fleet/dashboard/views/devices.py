@@ -18,6 +18,7 @@ from django.views.decorators.http import require_safe
 from devices import inventory
 from devices.access import Permission, may
 from devices.delivery import deploy, download, fingerprints, restart
+from devices.enrollment import default_key
 from devices.errors import Conflict, sentences
 from devices.filters import DEVICE_ORDERINGS, device_queryset
 from devices.models import Deployment, Device, IssuanceRequest, KeyAndCertificate, Restart
@@ -223,6 +224,35 @@ def key_deliver(request: HttpRequest, device_id: int, key_id: int) -> HttpRespon
         submit=_("Deliver"),
         back=_page_of_device(key.device),
         done=_("The key is delivered soon. Its progress is under Keys and certificates."),
+        then=_page_of_device(key.device),
+    )
+
+
+@changes(Permission.CHANGE_KEY)
+def key_default(request: HttpRequest, device_id: int, key_id: int) -> HttpResponse:
+    """Make a key the default key (R14), or take that away from the one that is."""
+    key = get_object_or_404(KeyAndCertificate.objects.select_related("device"), pk=key_id, device=device_id)
+    question, submit, done = (
+        (
+            _("[Delete Old Key and Certificate] may overwrite it from then on."),
+            _("No longer the default key"),
+            _("The device has no default key any more."),
+        )
+        if key.is_default
+        else (
+            _("The default key is never overwritten. A device has one: this one takes the place of another."),
+            _("Make it the default key"),
+            _("The default key was changed."),
+        )
+    )
+    return confirm_page(
+        request,
+        partial(default_key.set_default, actor_of(request), key, is_default=not key.is_default),
+        title=_("Default key of %(name)s: %(key)s") % {"key": key, "name": key.device},
+        question=question,
+        submit=submit,
+        back=_page_of_device(key.device),
+        done=done,
         then=_page_of_device(key.device),
     )
 

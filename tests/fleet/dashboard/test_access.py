@@ -36,6 +36,7 @@ CHANGING = {
     "search-cancel",
     "device-fingerprint",
     "key-deliver",
+    "key-default",
     "restart-devices",
     "deliver-again",
     "import-add",

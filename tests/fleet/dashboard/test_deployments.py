@@ -254,3 +254,32 @@ class TestForms:
         assert (str(group.maintenance_start), group.urgent_days) == ("22:00:00", 14)
         page = form.submit(422, maintenance_start="22:00", maintenance_end="")
         assert "enter both, or none" in page
+
+
+class TestTheDefaultKey:
+    """R14 never overwrites it."""
+
+    def test_an_administrator_chooses_it(self, administrator_client: Client) -> None:
+        device = make_device()
+        first, second = make_key(device, name="A"), make_key(device, name="B", is_default=True)
+        page = page_of(administrator_client, device)
+        assert "Default key" in page.text
+        address = reverse("key-default", args=[device.pk, first.pk])
+        assert {address, reverse("key-default", args=[device.pk, second.pk])} <= set(page.links)
+        assert "never overwritten" in Document(administrator_client.get(address)).text
+        response = administrator_client.post(address, follow=True)
+        assert "The default key was changed." in Document(response).text
+        assert [key.name for key in device.keys.filter(is_default=True)] == ["A"]
+        administrator_client.post(address)
+        assert not device.keys.filter(is_default=True).exists()
+        events = AuditEvent.objects.filter(action="key.set_default").order_by("pk")
+        assert [event.changes["default_key"] for event in events] == [["B", "A"], ["A", None]]
+
+    def test_others_see_which_one_it_is(self, operator_client: Client) -> None:
+        device = make_device()
+        key = make_key(device, is_default=True)
+        page = page_of(operator_client, device)
+        assert "Default key" in page.text
+        address = reverse("key-default", args=[device.pk, key.pk])
+        assert address not in page.links
+        assert operator_client.post(address).status_code == 403
