@@ -77,9 +77,17 @@ class DeviceGroupSerializer(StrictSerializer):
         help_text="The names of the secret ones that are stored, by connector.",
     )
 
+    entrust_devices = serializers.BooleanField(
+        write_only=True,
+        required=False,
+        default=False,
+        help_text="Have the credentials sent to every device of the group, also to those whose "
+        "`connector_secrets_held` is true; for administrators.",
+    )
+
     class Meta:
         model = DeviceGroup
-        fields = ("id", *GROUP_FIELDS, "connector_secrets_set")
+        fields = ("id", *GROUP_FIELDS, "connector_secrets_set", "entrust_devices")
         read_only_fields = ("connector_secrets_set",)
         extra_kwargs: dict[str, Any] = {"name": {"validators": []}}
 

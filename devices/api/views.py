@@ -85,7 +85,12 @@ class DeviceGroupViewSet(ServiceViewSet):
     serializer_class = DeviceGroupSerializer
     permissions = model_permissions("devicegroup")
     orderings = ("name",)
-    create_service = staticmethod(inventory.create_group)
+
+    @staticmethod
+    def create_service(actor: Actor, *, entrust_devices: bool = False, **fields: Any) -> DeviceGroup:
+        """A new group has no devices to entrust anything to."""
+        return inventory.create_group(actor, **fields)
+
     update_service = staticmethod(inventory.update_group)
     delete_service = staticmethod(inventory.delete_group)
 

@@ -15,7 +15,13 @@ from devices.inventory.devices import (
     store_devices,
     update_device,
 )
-from devices.inventory.groups import GROUP_FIELDS, create_group, delete_group, update_group
+from devices.inventory.groups import (
+    GROUP_FIELDS,
+    create_group,
+    delete_group,
+    held_devices,
+    update_group,
+)
 from devices.inventory.servers import (
     COMMUNICATION_FIELDS,
     SERVER_FIELDS,
@@ -38,6 +44,7 @@ __all__ = [
     "delete_device",
     "delete_group",
     "delete_server",
+    "held_devices",
     "lock_device",
     "plan_device",
     "store_devices",

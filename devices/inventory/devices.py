@@ -100,13 +100,14 @@ def _set_device(device: Device, fields: Mapping[str, Any], *, entrusts: bool) ->
         except ValidationError as error:
             return _Set(before, error.message_dict, {})
     if not PLACE_FIELDS.isdisjoint(fields) and (entrusts or put.all_given):
-        device.secrets_entrusted_to = device.secrets_place
+        # also where nothing is to be sent yet: its group may get secrets later
+        device.secrets_entrusted_to = device.place_to_entrust
     fate = secret_places.fate(
         put,
         was_held=was_held,
         is_held=device.secrets_held,
         was_for=was_for,
-        is_for=device.secrets_entrusted_to,
+        is_for=device.secrets_entrusted_to if device.secrets_place else "",
     )
     return _Set(before, {}, {"connector_secrets": fate} if fate else {})
 
@@ -190,6 +191,8 @@ def store_devices(actor: Actor, planned: Sequence[tuple[Device, Mapping[str, Any
     columns = {name for _device, names in changed for name in names}
     if "connector_secrets" in columns:
         columns = columns - {"connector_secrets"} | {*_CONNECTOR_SECRETS}
+    if not PLACE_FIELDS.isdisjoint(columns):
+        columns.add("secrets_entrusted_to")
     overwrite([device for device, _changes in changed], columns)
     _move_snmp(actor, [device for device, changes in changed if "host" in changes])
     Device.objects.bulk_create(new, batch_size=500)
@@ -251,7 +254,7 @@ def update_device(actor: Actor, device: Device, **fields: Any) -> Device:
     changes = audit.difference(before, {name: getattr(device, name) for name in before})
     columns = [*changes, *(_CONNECTOR_SECRETS if facts else ())]
     if columns:
-        device.save(update_fields=columns)
+        device.save(update_fields=[*columns, "secrets_entrusted_to"])
         if "host" in changes:
             _move_snmp(actor, [device])
         audit.record(actor, "device.update", device, changes | facts)

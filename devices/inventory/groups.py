@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -47,28 +47,50 @@ def create_group(actor: Actor, **fields: Any) -> DeviceGroup:
 
 
 @transaction.atomic
-def update_group(actor: Actor, group: DeviceGroup, **fields: Any) -> DeviceGroup:
+def update_group(
+    actor: Actor, group: DeviceGroup, *, entrust_devices: bool = False, **fields: Any
+) -> DeviceGroup:
     """Change `fields`. Raises ValidationError with a dict of fields.
 
     `connector_settings` replaces all credentials; of a connector that is named, secret ones that are left out stay.
-    Who gives all secrets of a connector gives them to every device that uses them now.
+    With `entrust_devices` they are sent to every device of the group, also to those that are `held_devices`.
     """
     require(actor, "change", group)
+    if entrust_devices:
+        access.require(actor, Permission.ENTRUST_SECRETS)
     if "connector_settings" in fields:
         # what is kept is what is stored now, whoever changed it last
-        held = DeviceGroup.objects.select_for_update(no_key=True).get(pk=group.pk)
+        stored = DeviceGroup.objects.select_for_update(no_key=True).get(pk=group.pk)
         for name in _CREDENTIALS:
-            setattr(group, name, getattr(held, name))
+            setattr(group, name, getattr(stored, name))
     before, puts = _set_group(group, fields)
     changes = audit.difference(before, {name: getattr(group, name) for name in before})
     facts = _fate(puts)
     if changes or facts:
         group.save(update_fields=[*changes, *(_CREDENTIALS if facts else ())])
-        entrusted = _entrust(actor, group, puts)
-        _try_again(group, before.get("connector_settings", {}), puts)
-        told = facts | ({"entrusted_devices": entrusted} if entrusted else {})
-        audit.record(actor, "devicegroup.update", group, changes | told)
+    if entrust_devices and (entrusted := _entrust(group)):
+        facts["entrusted_devices"] = entrusted
+    _try_again(group, before.get("connector_settings", {}), puts)
+    if changes or facts:
+        audit.record(actor, "devicegroup.update", group, changes | facts)
     return group
+
+
+def held_devices(group: DeviceGroup) -> list[Device]:
+    """The devices that do not get the group's credentials: whoever gave them their address, or brought them into the
+    group, may not decide where secrets are sent."""
+    return [device for device in _users(group, group.connector_secrets_set) if device.secrets_held]
+
+
+def _users(group: DeviceGroup, connectors: Collection[str], *, lock: bool = False) -> list[Device]:
+    """The devices that use the group's credentials for `connectors`, in one query."""
+    found = Device.objects.filter(group=group, connector__in=connectors, connector_secrets_set=[])
+    if lock:
+        found = found.select_for_update(no_key=True)
+    devices = list(found.order_by("pk"))
+    for device in devices:
+        device.group = group
+    return devices
 
 
 def _set_group(group: DeviceGroup, fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, SecretsPut]]:
@@ -96,33 +118,22 @@ def _fate(puts: Mapping[str, SecretsPut]) -> dict[str, Any]:
     return {"connector_secrets": changed} if changed else {}
 
 
-def _entrust(actor: Actor, group: DeviceGroup, puts: Mapping[str, SecretsPut]) -> int:
-    """Have the devices of `group` use what changed, as far as `actor` may say so; to how many it was entrusted."""
-    changed = [name for name, put in puts.items() if put.changed]
-    if not changed:
-        return 0
-    users = Device.objects.filter(group=group, connector__in=changed, connector_secrets_set=[])
-    devices = list(users.select_for_update(no_key=True).order_by("pk"))
-    may_entrust = access.permits(actor, Permission.ENTRUST_SECRETS)
-    entrusted = []
-    for device in devices:
-        device.group = group
-        if device.secrets_from_group and (may_entrust or puts[device.connector].all_given):
-            device.secrets_entrusted_to = device.secrets_place
-            entrusted.append(device)
-    overwrite(entrusted, ["secrets_entrusted_to"])
-    return len(entrusted)
+def _entrust(group: DeviceGroup) -> int:
+    """Have every device of `group` use its credentials, and try deliveries again; for how many that is new."""
+    held = [device for device in _users(group, group.connector_secrets_set, lock=True) if device.secrets_held]
+    for device in held:
+        device.secrets_entrusted_to = device.secrets_place
+    overwrite(held, ["secrets_entrusted_to"])
+    deployments.data_changed(held, now=timezone.now())
+    return len(held)
 
 
 def _try_again(group: DeviceGroup, before: Mapping[str, Any], puts: Mapping[str, SecretsPut]) -> None:
     """Try deliveries again that waited for other credentials."""
     now_set = group.connector_settings
-    names = {name for name, put in puts.items() if put.changed or before.get(name) != now_set.get(name)}
+    names = [name for name, put in puts.items() if put.changed or before.get(name) != now_set.get(name)]
     if names:
-        users = Device.objects.filter(group=group, connector__in=names, connector_secrets_set=[])
-        deployments.data_changed(
-            list(users.select_for_update(no_key=True).order_by("pk")), now=timezone.now()
-        )
+        deployments.data_changed(_users(group, names, lock=True), now=timezone.now())
 
 
 def delete_group(actor: Actor, group: DeviceGroup) -> None:

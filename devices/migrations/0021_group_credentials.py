@@ -2,6 +2,21 @@
 
 from django.db import migrations, models
 
+from devices.delivery.connectors import registry
+from devices.rules.secret_places import place
+
+
+def entrust_members(apps, schema_editor):
+    """The devices that are in a group now may use what it will hold, at the address that they have now."""
+    devices = apps.get_model("devices", "Device")
+    members = devices.objects.filter(group__isnull=False, connector_secrets_set=[]).exclude(connector="none")
+    rows = []
+    for row in members.iterator(chunk_size=500):
+        address = registry.address_in(row.connector, row.connector_settings)
+        row.secrets_entrusted_to = place(row.connector, row.host, address, group=row.group_id)
+        rows.append(row)
+    devices.objects.bulk_update(rows, ["secrets_entrusted_to"], batch_size=200)
+
 
 class Migration(migrations.Migration):
 
@@ -25,4 +40,5 @@ class Migration(migrations.Migration):
             name='connector_settings',
             field=models.JSONField(blank=True, default=dict, verbose_name='Credentials of connectors'),
         ),
+        migrations.RunPython(entrust_members, migrations.RunPython.noop, elidable=True),
     ]

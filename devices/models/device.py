@@ -222,7 +222,12 @@ class Device(models.Model):
     @property
     def secrets_place(self) -> str:
         """Where the secrets would be sent to, as `secrets_entrusted_to` says it; empty: there are none."""
-        group = self.group_id if self.secrets_from_group else None
+        return self.place_to_entrust if self.connector_secrets_set or self.secrets_from_group else ""
+
+    @property
+    def place_to_entrust(self) -> str:
+        """The same, also while neither it nor its group has secrets yet; empty: none can come from anywhere."""
+        group = None if self.connector_secrets_set else self.group_id
         if not self.connector_secrets_set and group is None:
             return ""
         address = registry.address_in(self.connector, self.connector_settings)

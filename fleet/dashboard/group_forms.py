@@ -41,7 +41,18 @@ class DeviceGroupForm(ServiceForm):
             "maintenance_end": forms.TimeInput(attrs={"type": "time"}, format="%H:%M"),
         }
 
-    def __init__(self, data: Any = None, *, instance: DeviceGroup | None = None) -> None:
+    entrust_devices = forms.BooleanField(
+        label=_("Send these credentials to every device of the group"),
+        required=False,
+        help_text=_(
+            "Also to those that operators added, or whose address they changed: look at the list of the group's "
+            "devices first."
+        ),
+    )
+
+    def __init__(
+        self, data: Any = None, *, instance: DeviceGroup | None = None, may_entrust: bool = False
+    ) -> None:
         super().__init__(data, instance=instance)
         field, choices = self.fields["time_zone"], time_zones()
         stored = instance.time_zone if instance else "UTC"
@@ -50,12 +61,16 @@ class DeviceGroupForm(ServiceForm):
         field.widget.choices = choices if known else [(stored, stored), *choices]
         field.help_text = gettext("Times of the group's devices are entered and shown in it.")
         self.fields["urgent_days"].required = False
-        self.sections = ((None, tuple(self.fields)),)
+        self.sections = ((None, tuple(name for name in self.fields if name != "entrust_devices")),)
         self.secrets: Mapping[str, list[str]] = instance.connector_secrets_set if instance else {}
         plain = instance.connector_settings if instance else {}
         self.credential_fields: list[str] = []
         for name in credentials.connectors():
             self._add_credentials(name, plain.get(name, {}))
+        if instance is not None and may_entrust:
+            self.sections = (*self.sections, (_("Who gets the credentials"), ("entrust_devices",)))
+        else:
+            del self.fields["entrust_devices"]
 
     def _add_credentials(self, connector: str, plain: Mapping[str, Any]) -> None:
         """The user name and the secrets of a connector, in a section of their own."""

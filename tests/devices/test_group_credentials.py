@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import pytest
-from django.core.exceptions import ValidationError
+from django.apps import apps
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
@@ -195,16 +197,51 @@ class TestWhereItMayGo:
         event = AuditEvent.objects.filter(action="device.update").order_by("-pk")[0]
         assert event.changes == {"connector_secrets": "entrusted"}
 
-    def test_who_gives_the_password_gives_it_to_the_devices_of_the_group(
-        self, operator: Actor, group: DeviceGroup
+    def test_a_new_password_of_the_group_goes_to_nobody_new(
+        self, actor: Actor, operator: Actor, group: DeviceGroup
+    ) -> None:
+        known, mine = (
+            member(group),
+            inventory.create_device(operator, name="mine", host="10.6.6.6", group=group, connector="pappl"),
+        )
+        for who in (operator, actor):
+            inventory.update_group(who, group, connector_settings={})
+            inventory.update_group(who, group, connector_settings={"pappl": {"password": "new"}})
+            assert signs_in_with(known) == (None, {"password": "new"})
+            assert stored(mine).secrets_held
+            assert inventory.held_devices(group) == [mine]
+
+    def test_an_administrator_may_have_it_sent_to_all_of_the_group(
+        self, actor: Actor, operator: Actor, group: DeviceGroup
     ) -> None:
         mine = inventory.create_device(operator, name="mine", host="10.6.6.6", group=group, connector="pappl")
-        inventory.update_group(operator, group, connector_settings={"pappl": {"username": "root"}})
-        assert stored(mine).secrets_held, "nobody gave the password"
-        inventory.update_group(operator, group, connector_settings={"pappl": {"password": "new"}})
-        assert signs_in_with(mine) == (None, {"password": "new"})
-        event = AuditEvent.objects.filter(action="devicegroup.update").order_by("-pk")[0]
-        assert event.changes["entrusted_devices"] == 1
+        row = make_deployment(make_key(mine, key_use="tls"), for_administrator=True)
+        with pytest.raises(PermissionDenied):
+            inventory.update_group(operator, group, entrust_devices=True)
+        inventory.update_group(actor, group, entrust_devices=True)
+        assert signs_in_with(mine) == ("fleet", {"password": PASSWORD})
+        assert inventory.held_devices(group) == []
+        event = AuditEvent.objects.get(action="devicegroup.update")
+        assert event.changes == {"entrusted_devices": 1}
+        row.refresh_from_db()
+        assert row.state == "issued"
+
+    def test_a_device_of_an_administrator_gets_what_its_group_is_given_later(self, operator: Actor) -> None:
+        group = inventory.create_group(SYSTEM, name="Lab")
+        device = member(group)
+        moved = member(group)
+        inventory.update_device(operator, moved, host="10.6.6.6")
+        inventory.update_group(operator, group, connector_settings=PAPPL)
+        assert signs_in_with(device) == ("fleet", {"password": PASSWORD})
+        assert stored(moved).secrets_held
+
+    def test_devices_of_a_file_of_an_administrator_as_well(self, group: DeviceGroup) -> None:
+        device = make_device(connector="pappl")
+        device.refresh_from_db()
+        changes = inventory.plan_device(device, {"group": group}, entrusts=True)
+        assert changes["connector_secrets"] == "entrusted"
+        inventory.store_devices(SYSTEM, [(device, changes)])
+        assert signs_in_with(device) == ("fleet", {"password": PASSWORD})
 
     def test_two_who_change_it_at_once_lose_nothing(self, actor: Actor, group: DeviceGroup) -> None:
         seen = DeviceGroup.objects.get()
@@ -225,6 +262,15 @@ def test_deliveries_that_failed_are_tried_again_where_it_counts(actor: Actor, gr
         make_deployment(make_key(device, key_use="tls"), for_administrator=True)
     inventory.update_group(actor, group, connector_settings={"pappl": {"username": "root"}})
     assert [row.device_id for row in Deployment.objects.filter(state="issued")] == [waiting.pk]
+
+
+def test_the_devices_of_a_group_are_entrusted_with_what_it_will_hold_when_this_is_new() -> None:
+    group = inventory.create_group(SYSTEM, name="Lab")
+    device = member(group)
+    Device.objects.update(secrets_entrusted_to="")
+    import_module("devices.migrations.0021_group_credentials").entrust_members(apps, None)
+    inventory.update_group(SYSTEM, group, connector_settings=PAPPL)
+    assert not stored(device).secrets_held
 
 
 def test_many_devices_cost_no_query_more(actor: Actor) -> None:

@@ -9,10 +9,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_safe
 
 from devices import inventory
-from devices.access import Permission
+from devices.access import Permission, may
 from devices.models import DeviceGroup, ScepServer, ScepSettings
 from fleet.dashboard.forms import ScepServerForm
 from fleet.dashboard.group_forms import DeviceGroupForm
@@ -79,6 +80,20 @@ def server_delete(request: HttpRequest, server_id: int) -> HttpResponse:
     )
 
 
+def _note_of_held(group: DeviceGroup) -> str:
+    """How many devices do not get the group's password; empty: all do."""
+    held = len(inventory.held_devices(group))
+    if not held:
+        return ""
+    return ngettext(
+        "%(count)d device of this group does not get its password, because somebody who may not decide that gave it "
+        "its address or brought it here. An administrator can change that, here or in the device's data.",
+        "%(count)d devices of this group do not get its password, because somebody who may not decide that gave them "
+        "their address or brought them here. An administrator can change that, here or in the devices' data.",
+        held,
+    ) % {"count": held}
+
+
 def _note_of_group() -> str:
     return _(
         "Credentials are for the devices of the group that have no password of their own, by their connector. They "
@@ -113,11 +128,16 @@ def group_edit(request: HttpRequest, group_id: int) -> HttpResponse:
     group = get_object_or_404(DeviceGroup, pk=group_id)
     return form_page(
         request,
-        DeviceGroupForm(request.POST or None, instance=group),
+        DeviceGroupForm(
+            request.POST or None,
+            instance=group,
+            may_entrust=may(request.user, Permission.ENTRUST_SECRETS),
+        ),
         partial(inventory.update_group, actor_of(request), group),
         title=_("Edit %(name)s") % {"name": group},
         back=reverse("group-list"),
         done=_("The device group was updated."),
+        warning=_note_of_held,
         note=_note_of_group(),
     )
 

@@ -52,6 +52,19 @@ def test_a_device_says_what_it_has_from_its_group(api: APIClient, operator_api: 
     assert api.patch(f"{DEVICES}{two['id']}/", {"group": group}).json()["connector_secrets_held"] is False
 
 
+def test_an_administrator_has_them_sent_to_all(api: APIClient, operator_api: APIClient) -> None:
+    group = api.post(GROUPS, {"name": "Office", "connector_settings": PAPPL, "entrust_devices": True}).json()[
+        "id"
+    ]
+    body = {"name": "two", "host": "10.6.6.6", "connector": "pappl", "group": group}
+    device = operator_api.post(DEVICES, body).json()["id"]
+    address = f"{GROUPS}{group}/"
+    assert operator_api.patch(address, {"entrust_devices": True}).status_code == 403
+    answer = api.patch(address, {"entrust_devices": True})
+    assert (answer.status_code, "entrust_devices" in answer.json()) == (200, False)
+    assert api.get(f"{DEVICES}{device}/").json()["connector_secrets_held"] is False
+
+
 def test_lists_cost_no_query_more(api: APIClient) -> None:
     counts = []
     for number in (1, 5):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
 from devices import inventory
-from devices.audit import SYSTEM
+from devices.audit import SYSTEM, Actor
 from devices.models import AuditEvent, Device, DeviceGroup
 from devices.models.device import GROUP_SECRETS_HELD
 from tests.devices.factories import make_device
@@ -95,6 +96,27 @@ class TestDevice:
         Form(administrator_client, "device-edit", device.pk).submit()
         page = Document(operator_client.get(reverse("device-detail", args=[device.pk])))
         assert "Its password comes from the group Office." in page.text
+
+    def test_or_until_one_has_them_sent_to_the_whole_group(
+        self, operator: User, operator_client: Client, administrator_client: Client, group: DeviceGroup
+    ) -> None:
+        by_operator = Actor.of(operator, AuditEvent.Source.DASHBOARD)
+        device = inventory.create_device(
+            by_operator, name="mine", host="10.6.6.6", connector="pappl", group=group
+        )
+        form = Form(operator_client, "group-edit", group.pk)
+        assert "entrust_devices" not in operator_client.get(form.address).content.decode()
+        form.submit()
+        listed = Document(operator_client.get(reverse("group-list"))).text
+        assert "1 device of this group does not get its password" in listed
+        form.submit(entrust_devices="on")
+        assert Device.objects.get().secrets_held, "whatever is sent"
+        Form(administrator_client, "group-edit", group.pk).submit(entrust_devices="on")
+        device = Device.objects.get()
+        assert not device.secrets_held
+        assert (
+            "does not get its password" not in Document(administrator_client.get(reverse("group-list"))).text
+        )
 
     def test_a_setting_that_the_group_has_may_be_left_empty(
         self, administrator_client: Client, group: DeviceGroup
