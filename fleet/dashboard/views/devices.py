@@ -52,15 +52,17 @@ OF_SELECTIONS = (
 def device_list(request: HttpRequest) -> HttpResponse:
     """Search, filter, sort, page; htmx gets the table alone."""
     ordering = request.GET.get("ordering", "name")
-    if ordering.lstrip("-") not in DEVICE_ORDERINGS:
+    if ordering.removeprefix("-") not in DEVICE_ORDERINGS:
         ordering = "name"
+    # the id in the same direction: an index on both is walked, where sorting 100,000 devices took half a second
+    by_id = "-pk" if ordering.startswith("-") else "pk"
     found = DeviceListFilter(request.GET, device_queryset())
     devices = found.qs if found.is_valid() else device_queryset().none()
     context = {
         "filter": found,
         "ordering": ordering,
         "page": page_of(
-            request, devices.prefetch_related(Prefetch("deployments", _DELIVERIES)).order_by(ordering, "pk")
+            request, devices.prefetch_related(Prefetch("deployments", _DELIVERIES)).order_by(ordering, by_id)
         ),
         "filter_query": filter_query(request),
         "may_select": any(may(request.user, permission) for permission in OF_SELECTIONS),

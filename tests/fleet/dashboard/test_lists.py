@@ -54,6 +54,10 @@ class TestDeviceList:
             ("search=berlin&ordering=-name", ["beta", "alpha"]),
             # what nobody can mean sorts by name
             ("ordering=scep_settings__challenge_password_encrypted", ["alpha", "beta", "gamma"]),
+            ("ordering=--name", ["alpha", "beta", "gamma"]),
+            # the same value comes by id, which turns round with it: one walk along an index
+            ("ordering=location&search=berlin", ["alpha", "beta"]),
+            ("ordering=-location&search=berlin", ["beta", "alpha"]),
             ("page=99", ["alpha", "beta", "gamma"]),
         ],
     )
