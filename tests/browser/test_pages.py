@@ -166,7 +166,7 @@ class TestForms:
         expect(page.get_by_text("The settings were saved.")).to_be_visible()
         settings = ScepSettings.objects.get(device=device)
         assert settings.timer_enabled
-        assert f"{settings.request_start_at:%Y-%m-%d %H:%M:%S}" == "2031-11-23 08:15:00"
+        assert f"{settings.request_start_at:%Y-%m-%d %H:%M:%S}" == "2087-11-23 08:15:00"
         # R3 and R7: what the timer locks is seen to be locked, and why
         expect(page.get_by_role("button", name="Send Request")).to_be_disabled()
         expect(page.get_by_text("A manual request cannot be sent while the timer is on.")).to_be_visible()

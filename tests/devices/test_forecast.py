@@ -23,7 +23,7 @@ from tests.devices.factories import make_device, make_key, make_server, make_tim
 
 pytestmark = pytest.mark.django_db
 
-NOW = datetime(2031, 5, 5, 9, 30, 20, tzinfo=UTC)
+NOW = datetime(2087, 5, 5, 9, 30, 20, tzinfo=UTC)
 END = NOW + timedelta(days=90)
 
 

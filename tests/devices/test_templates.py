@@ -30,7 +30,7 @@ def local(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-LOCAL_START = local("2031-03-01T07:00")
+LOCAL_START = local("2087-03-01T07:00")
 
 
 def make_template(**fields: Any) -> SettingsTemplate:
@@ -51,7 +51,7 @@ class TestKeeping:
         }
         made = templates.create(actor, name="Office", description="For the office", settings=settings)
         stored = SettingsTemplate.objects.get(pk=made.pk)
-        assert stored.values == {**settings, "server": server.pk, "request_start_at": "2031-03-01T07:00:00"}
+        assert stored.values == {**settings, "server": server.pk, "request_start_at": "2087-03-01T07:00:00"}
         assert (stored.server, stored.has_challenge_password) == (server, False)
         event = AuditEvent.objects.get(action="settingstemplate.create")
         assert (event.actor_name, event.target_name) == (actor.name, "Office")
@@ -203,16 +203,16 @@ class TestStart:
     @pytest.mark.parametrize(
         ("zone", "start", "utc"),
         [
-            # Berlin's clocks go forward on 2031-03-30 at 02:00, and back on 2031-10-26 at 03:00
-            ("Europe/Berlin", local("2031-03-30T01:59"), datetime(2031, 3, 30, 0, 59, tzinfo=UTC)),
-            ("Europe/Berlin", local("2031-03-30T03:00"), datetime(2031, 3, 30, 1, 0, tzinfo=UTC)),
-            ("Europe/Berlin", local("2031-10-26T03:00"), datetime(2031, 10, 26, 2, 0, tzinfo=UTC)),
-            # New York's on 2031-03-09 at 02:00 and 2031-11-02 at 02:00
-            ("America/New_York", local("2031-03-09T01:59"), datetime(2031, 3, 9, 6, 59, tzinfo=UTC)),
-            ("America/New_York", local("2031-03-09T03:00"), datetime(2031, 3, 9, 7, 0, tzinfo=UTC)),
-            ("America/New_York", local("2031-11-02T02:00"), datetime(2031, 11, 2, 7, 0, tzinfo=UTC)),
-            ("America/New_York", local("2031-03-30T02:30"), datetime(2031, 3, 30, 6, 30, tzinfo=UTC)),
-            (None, local("2031-03-30T02:30"), datetime(2031, 3, 30, 2, 30, tzinfo=UTC)),
+            # Berlin's clocks go forward on 2087-03-30 at 02:00, and back on 2087-10-26 at 03:00
+            ("Europe/Berlin", local("2087-03-30T01:59"), datetime(2087, 3, 30, 0, 59, tzinfo=UTC)),
+            ("Europe/Berlin", local("2087-03-30T03:00"), datetime(2087, 3, 30, 1, 0, tzinfo=UTC)),
+            ("Europe/Berlin", local("2087-10-26T03:00"), datetime(2087, 10, 26, 2, 0, tzinfo=UTC)),
+            # New York's on 2087-03-09 at 02:00 and 2087-11-02 at 02:00
+            ("America/New_York", local("2087-03-09T01:59"), datetime(2087, 3, 9, 6, 59, tzinfo=UTC)),
+            ("America/New_York", local("2087-03-09T03:00"), datetime(2087, 3, 9, 7, 0, tzinfo=UTC)),
+            ("America/New_York", local("2087-11-02T02:00"), datetime(2087, 11, 2, 7, 0, tzinfo=UTC)),
+            ("America/New_York", local("2087-03-30T02:30"), datetime(2087, 3, 30, 6, 30, tzinfo=UTC)),
+            (None, local("2087-03-30T02:30"), datetime(2087, 3, 30, 2, 30, tzinfo=UTC)),
         ],
     )
     def test_r9_it_is_taken_in_the_zone_of_the_group(
@@ -224,7 +224,7 @@ class TestStart:
         templates.apply(actor, device, Snapshot.of(template))
         assert ScepSettings.objects.get(device=device).request_start_at == utc
 
-    @pytest.mark.parametrize("start", [local("2031-03-30T02:30"), local("2031-10-26T02:30")])
+    @pytest.mark.parametrize("start", [local("2087-03-30T02:30"), local("2087-10-26T02:30")])
     def test_r9_an_hour_that_is_none_or_twice_is_refused_where_it_is(
         self, actor: Actor, start: datetime
     ) -> None:

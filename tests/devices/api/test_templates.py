@@ -45,7 +45,7 @@ def fleet(server: ScepServer) -> list[Device]:
 def test_a_template_is_kept(api: APIClient, server: ScepServer) -> None:
     settings = {
         "server": server.pk,
-        "request_start_at": "2031-03-01T07:00:00",
+        "request_start_at": "2087-03-01T07:00:00",
         "signature_algorithm": "sha384",
         "key_use": "IEEE 802.1X",
         "request_interval_days": None,
@@ -93,11 +93,11 @@ def test_a_template_is_kept(api: APIClient, server: ScepServer) -> None:
         ({"name": "x", "settings": {"common_name": "a.example.com"}}, {"settings.common_name"}),
         ({"name": "x", "settings": {"key_use": "ipsec"}}, {"settings.ipsec_destination"}),
         (
-            {"name": "x", "settings": {"request_start_at": "2031-03-01T07:00:00Z"}},
+            {"name": "x", "settings": {"request_start_at": "2087-03-01T07:00:00Z"}},
             {"settings.request_start_at"},
         ),
         (
-            {"name": "x", "settings": {"request_start_at": "2031-03-01T07:00:00+01:00"}},
+            {"name": "x", "settings": {"request_start_at": "2087-03-01T07:00:00+01:00"}},
             {"settings.request_start_at"},
         ),
         ({"name": "x", "settings": {"request_start_at": "soon"}}, {"settings.request_start_at"}),

@@ -79,8 +79,15 @@ def access(agent: SnmpAgent) -> dict[str, Any]:
 
 class TestSearch:
     def test_what_answers_is_proposed_and_never_added(
-        self, actor: Actor, rings: Rings, printer: IppPrinter, agent: SnmpAgent
+        self,
+        actor: Actor,
+        rings: Rings,
+        printer: IppPrinter,
+        agent: SnmpAgent,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        # a busy machine may take longer than a network
+        monkeypatch.setattr(discovery, "CONNECT_TIMEOUT", 5)
         search = discovery.start(actor, network=NETWORK, ipp_port=printer.port, snmp_settings=access(agent))
         assert (search.total, search.state) == (2, "waiting")
         rings.work(Clock())

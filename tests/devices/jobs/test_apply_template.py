@@ -99,7 +99,7 @@ class Fleet:
     def template(self, name: str) -> SettingsTemplate:
         choice = self.random.choice
         # Berlin's clocks skip the second of these times and show the third twice
-        starts = ["2026-11-20T08:00", "2031-03-30T02:30", "2031-10-26T02:30", "2031-03-09T02:30"]
+        starts = ["2026-11-20T08:00", "2087-03-30T02:30", "2087-10-26T02:30", "2087-03-09T02:30"]
         values: dict[str, Any] = {
             "server": choice(self.servers),
             "timer_enabled": choice([True, False]),
@@ -163,7 +163,7 @@ def test_the_job_keeps_what_the_template_set_when_it_was_started(actor: Actor) -
     settings = {
         "server": server,
         "timer_enabled": True,
-        "request_start_at": datetime.fromisoformat("2031-03-01T07:00"),
+        "request_start_at": datetime.fromisoformat("2087-03-01T07:00"),
     }
     template = make_template(settings=settings, challenge_password=CHALLENGE)
     job = start(actor, template, [device])
@@ -174,7 +174,7 @@ def test_the_job_keeps_what_the_template_set_when_it_was_started(actor: Actor) -
     assert work(job) == [("done", "")]
     stored = ScepSettings.objects.get(device=device)
     assert (stored.server, stored.timer_enabled, stored.organization) == (server, True, "")
-    assert f"{stored.request_start_at:%Y-%m-%d %H:%M %Z}" == "2031-02-28 22:00 UTC"
+    assert f"{stored.request_start_at:%Y-%m-%d %H:%M %Z}" == "2087-02-28 22:00 UTC"
     assert stored.reveal_challenge_password() == CHALLENGE
 
 
@@ -192,7 +192,7 @@ def test_r10_the_offset_is_drawn_for_each_device(actor: Actor) -> None:
     settings = {
         "server": make_server(),
         "timer_enabled": True,
-        "request_start_at": datetime.fromisoformat("2031-03-01T07:00"),
+        "request_start_at": datetime.fromisoformat("2087-03-01T07:00"),
     }
     job = start(actor, make_template(settings=settings), [make_device() for _ in range(30)])
     work(job)

@@ -48,11 +48,11 @@ def test_the_timer_is_switched_on_in_the_time_of_the_device(administrator_client
     form.submit(
         server=server.pk,
         timer_enabled="on",
-        request_start_at="2031-03-01T08:00:00",
+        request_start_at="2087-03-01T08:00:00",
         challenge_password=CHALLENGE,
     )
     settings = ScepSettings.objects.get(device=device)
-    assert settings.request_start_at == datetime(2031, 3, 1, 11, tzinfo=UTC)
+    assert settings.request_start_at == datetime(2087, 3, 1, 11, tzinfo=UTC)
     assert settings.reveal_challenge_password() == CHALLENGE
     request = IssuanceRequest.objects.get(device=device)
     form.submit()
@@ -74,10 +74,10 @@ def test_the_challenge_password_is_removed_on_request_only(administrator_client:
 @pytest.mark.parametrize(
     ("entered_at", "utc"),
     [
-        ("2031-03-30T01:59:00", datetime(2031, 3, 30, 0, 59, tzinfo=UTC)),
-        ("2031-03-30T03:00:00", datetime(2031, 3, 30, 1, 0, tzinfo=UTC)),
-        ("2031-10-26T01:59:00", datetime(2031, 10, 25, 23, 59, tzinfo=UTC)),
-        ("2031-10-26T03:00:00", datetime(2031, 10, 26, 2, 0, tzinfo=UTC)),
+        ("2087-03-30T01:59:00", datetime(2087, 3, 30, 0, 59, tzinfo=UTC)),
+        ("2087-03-30T03:00:00", datetime(2087, 3, 30, 1, 0, tzinfo=UTC)),
+        ("2087-10-26T01:59:00", datetime(2087, 10, 25, 23, 59, tzinfo=UTC)),
+        ("2087-10-26T03:00:00", datetime(2087, 10, 26, 2, 0, tzinfo=UTC)),
     ],
 )
 def test_r9_starts_around_a_change_of_the_clocks(
@@ -91,7 +91,7 @@ def test_r9_starts_around_a_change_of_the_clocks(
     assert ScepSettings.objects.get(device=device).request_start_at == utc, "and back"
 
 
-@pytest.mark.parametrize("entered_at", ["2031-03-30T02:30:00", "2031-10-26T02:30:00"])
+@pytest.mark.parametrize("entered_at", ["2087-03-30T02:30:00", "2087-10-26T02:30:00"])
 def test_r9_hours_that_do_not_exist_or_exist_twice_are_refused(
     administrator_client: Client, entered_at: str
 ) -> None:
@@ -103,7 +103,7 @@ def test_r9_hours_that_do_not_exist_or_exist_twice_are_refused(
 
 
 def test_a_start_of_other_systems_survives_the_form(administrator_client: Client) -> None:
-    start = datetime(2031, 3, 1, 8, 0, 30, 123456, tzinfo=UTC)
+    start = datetime(2087, 3, 1, 8, 0, 30, 123456, tzinfo=UTC)
     device = make_timed_device(make_server(), request_start_at=start)
     before = IssuanceRequest.objects.filter(device=device).values().get()
     Form(administrator_client, "device-settings", device.pk).submit()

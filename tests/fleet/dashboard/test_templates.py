@@ -43,7 +43,7 @@ class TestForm:
             server=server.pk,
             timer_enabled="True",
             auto_restart="False",
-            request_start_at="2031-03-30T02:30:00",
+            request_start_at="2087-03-30T02:30:00",
             request_interval_days="",
             key_use="tls",
             challenge_password=CHALLENGE,
@@ -57,7 +57,7 @@ class TestForm:
             "server": server.pk,
             "timer_enabled": True,
             "auto_restart": False,
-            "request_start_at": "2031-03-30T02:30:00",
+            "request_start_at": "2087-03-30T02:30:00",
             "request_interval_days": None,
             "key_use": "tls",
         }
@@ -70,7 +70,7 @@ class TestForm:
             settings={
                 "server": make_server(),
                 "timer_enabled": True,
-                "request_start_at": datetime.fromisoformat("2031-10-26T02:30"),
+                "request_start_at": datetime.fromisoformat("2087-10-26T02:30"),
                 "common_name": "",
                 "organization": "Example",
             },
@@ -81,7 +81,7 @@ class TestForm:
         page = Document(administrator_client.get(address))
         boxes = {name for name in SETTABLE if "checked" in page.control(f"set_{name}").attributes}
         assert boxes == {*template.values, "challenge_password"}
-        assert page.control("request_start_at").get("value") == "2031-10-26T02:30:00"
+        assert page.control("request_start_at").get("value") == "2087-10-26T02:30:00"
         assert CHALLENGE not in page.source
         Form(administrator_client, "template-edit", template.pk).submit()
         after = SettingsTemplate.objects.values().get()
@@ -152,7 +152,7 @@ class TestSavingADevice:
             group=tokyo,
             settings={
                 "timer_enabled": True,
-                "request_start_at": datetime(2031, 3, 1, 22, 0, tzinfo=UTC),
+                "request_start_at": datetime(2087, 3, 1, 22, 0, tzinfo=UTC),
                 "common_name": "mfp.example.com",
                 "key_use": "tls",
                 "challenge_password": CHALLENGE,
@@ -166,13 +166,13 @@ class TestSavingADevice:
         form.address = where
         form.submit(name="Like Tokyo")
         template = SettingsTemplate.objects.get()
-        assert template.values["request_start_at"] == "2031-03-02T07:00:00", "as Tokyo's clocks show it"
+        assert template.values["request_start_at"] == "2087-03-02T07:00:00", "as Tokyo's clocks show it"
         assert template.values["common_name"] == "", "a name of its own stays the device's own"
         assert not template.has_challenge_password
         other = make_device(group=berlin)
         templates.apply(SYSTEM, other, templates.Snapshot.of(template))
         made = ScepSettings.objects.get(device=other)
-        assert made.request_start_at == datetime(2031, 3, 2, 6, 0, tzinfo=UTC)
+        assert made.request_start_at == datetime(2087, 3, 2, 6, 0, tzinfo=UTC)
         assert (made.key_use, made.timer_enabled, made.common_name) == ("tls", True, "")
 
     def test_what_a_device_does_not_have_is_left_alone(self, administrator_client: Client) -> None:
@@ -191,7 +191,7 @@ def test_the_list_says_what_each_sets(viewer_client: Client) -> None:
     settings = {
         "server": make_server(name="Office CA"),
         "timer_enabled": True,
-        "request_start_at": datetime.fromisoformat("2031-03-01T07:00"),
+        "request_start_at": datetime.fromisoformat("2087-03-01T07:00"),
         "common_name": "",
         "key_use": "ieee_802_1x",
     }
@@ -200,7 +200,7 @@ def test_the_list_says_what_each_sets(viewer_client: Client) -> None:
     for text in (
         "For the office",
         "SCEP server: Office CA",
-        "Request Start Date/Time: 1 Mar 2031, 07:00:00",
+        "Request Start Date/Time: 1 Mar 2087, 07:00:00",
         "Common Name: the device's own address",
         "Key Use Location: IEEE 802.1X",
         "Challenge Password: stored",
@@ -276,10 +276,10 @@ class TestApplying:
         self, administrator_client: Client, fleet: list[Device]
     ) -> None:
         template = make_template(
-            name="T", settings={"request_start_at": datetime.fromisoformat("2031-03-01T07:00")}
+            name="T", settings={"request_start_at": datetime.fromisoformat("2087-03-01T07:00")}
         )
         page = Document(administrator_client.get(self.address(template, filter="search=alpha")))
-        assert "1 Mar 2031, 07:00:00" in page.text
+        assert "1 Mar 2087, 07:00:00" in page.text
 
     @pytest.mark.parametrize(
         ("outcome", "shown"), [("changed", "alpha"), ("unchanged", "beta"), ("refused", "gamma")]
