@@ -159,7 +159,7 @@ class TestForms:
         expect(timer).to_be_focused()
         page.keyboard.press("Space")
         page.keyboard.press("Tab")
-        page.keyboard.type("11232031")
+        page.keyboard.type("11232087")
         page.keyboard.press("Tab")
         page.keyboard.type("081500AM")
         page.keyboard.press("Enter")
