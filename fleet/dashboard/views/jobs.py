@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -69,29 +70,42 @@ def _timers_note(timers_on: int) -> str:
 @changes(Permission.RESTART_DEVICE)
 def restart_devices(request: HttpRequest) -> HttpResponse:
     """[Restart] for a selection of devices (R7)."""
-    try:
-        devices = selection_of(request)
-    except ValidationError as error:
-        return nothing_selected(request, error)
-    count = devices.count()
-    return confirm_page(
+    return _confirmed(
         request,
-        partial(service.start, actor_of(request), JobKindChoices.RESTART, devices, {}),
-        title=ngettext("Restart %(count)d device", "Restart %(count)d devices", count) % {"count": count},
+        JobKindChoices.RESTART,
+        title=lambda count: ngettext("Restart %(count)d device", "Restart %(count)d devices", count),
         question=_(
             "Each device restarts as soon as it is idle, and does not print or scan meanwhile. Devices without a "
             "connector are refused."
         ),
         submit=_("Restart"),
-        back=reverse("device-list"),
         done=_("The devices restart soon."),
-        then=page_of_job,
     )
 
 
 @changes(Permission.DEPLOY_DEVICE)
 def deliver_again(request: HttpRequest) -> HttpResponse:
     """The keys of a selection of devices, delivered again."""
+    return _confirmed(
+        request,
+        JobKindChoices.DELIVER,
+        title=lambda count: ngettext(
+            "Deliver the keys of %(count)d device again", "Deliver the keys of %(count)d devices again", count
+        ),
+        question=_(
+            "The keys in use, and those whose delivery failed, are sent to the devices now, also outside the "
+            "maintenance windows. Devices restart after that where their settings say so. One that serves its "
+            "certificate already is sent nothing."
+        ),
+        submit=_("Deliver again"),
+        done=_("The keys are delivered soon."),
+    )
+
+
+def _confirmed(
+    request: HttpRequest, kind: JobKindChoices, *, title: Callable[[int], str], **words: str
+) -> HttpResponse:
+    """A job without parameters over the selection, once it is confirmed."""
     try:
         devices = selection_of(request)
     except ValidationError as error:
@@ -99,20 +113,11 @@ def deliver_again(request: HttpRequest) -> HttpResponse:
     count = devices.count()
     return confirm_page(
         request,
-        partial(service.start, actor_of(request), JobKindChoices.DELIVER, devices, {}),
-        title=ngettext(
-            "Deliver the keys of %(count)d device again", "Deliver the keys of %(count)d devices again", count
-        )
-        % {"count": count},
-        question=_(
-            "The keys in use, and those whose delivery failed, are sent to the devices now, also outside the "
-            "maintenance windows. Devices restart after that where their settings say so. One that serves its "
-            "certificate already is sent nothing."
-        ),
-        submit=_("Deliver again"),
+        partial(service.start, actor_of(request), kind, devices, {}),
+        title=title(count) % {"count": count},
         back=reverse("device-list"),
-        done=_("The keys are delivered soon."),
         then=page_of_job,
+        **words,
     )
 
 
