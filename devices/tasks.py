@@ -8,9 +8,10 @@ from celery import shared_task
 from django.utils import timezone
 
 from devices import idempotency, imports
-from devices.delivery import deploy_runner, discovery, sweep
+from devices.delivery import discovery, sweep
 from devices.delivery import dispatch as delivery_dispatch
 from devices.delivery import runner as delivery_runner
+from devices.delivery.deployment import runner as deployment_runner
 from devices.enrollment import dispatch, runner
 from devices.jobs import run as jobs
 from devices.webhooks import deliver, expiring
@@ -113,7 +114,7 @@ def advance_deployments(lease: str, deployment_ids: list[int]) -> None:
     """Take one step for each delivery claimed under `lease`, then claim what that made room for."""
     token = uuid.UUID(lease)
     for deployment_id in deployment_ids:
-        deploy_runner.advance(deployment_id, token)
+        deployment_runner.advance(deployment_id, token)
     delivery_dispatch.dispatch_deployments(timezone.now())
 
 

@@ -10,9 +10,9 @@ from django.test import Client
 from django.urls import reverse
 from rest_framework.test import APIClient
 
-from devices.delivery import deploy_runner
 from devices.delivery import dispatch as restart_dispatch
 from devices.delivery import runner as restart_runner
+from devices.delivery.deployment import runner as deployment_runner
 from devices.jobs import run as jobs
 from tests.devices.enrollment.steps import Clock, Rings, work
 from tests.devices.factories import CHALLENGE
@@ -167,7 +167,7 @@ class Office:
         while True:
             lease, due = restart_dispatch.claim_deployments(self.clock())
             for delivery in due:
-                deploy_runner.advance(delivery, lease, clock=self.clock)
+                deployment_runner.advance(delivery, lease, clock=self.clock)
             if not due:
                 return steps
             steps += len(due)

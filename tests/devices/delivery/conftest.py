@@ -11,7 +11,8 @@ import pytest
 
 from devices import doorbell, inventory
 from devices.audit import SYSTEM
-from devices.delivery import deploy_runner, dispatch, restart, runner
+from devices.delivery import dispatch, restart, runner
+from devices.delivery.deployment import runner as deployment_runner
 from devices.models import Deployment, Device, KeyAndCertificate, Restart
 from tests.devices.delivery.issued import issue
 from tests.devices.enrollment.steps import Clock
@@ -60,7 +61,7 @@ class Bench:
         while self.deliveries:
             lease, ids = self.deliveries.pop(0)
             for deployment_id in ids:
-                deploy_runner.advance(deployment_id, lease, clock=self.clock)
+                deployment_runner.advance(deployment_id, lease, clock=self.clock)
         return claimed
 
     def delivery_step(self, key: KeyAndCertificate) -> Deployment:

@@ -15,7 +15,7 @@ import pytest
 from devices.delivery.connectors import profiles
 from devices.delivery.connectors.base import Capability, Material, Target
 from devices.delivery.connectors.http_upload import HttpUploadConnector
-from devices.delivery.deploy_texts import NOT_REMOVED, SETTLES
+from devices.delivery.deployment.texts import NOT_REMOVED, SETTLES
 from devices.delivery.errors import (
     ConnectionLost,
     DeviceRefused,

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from devices import doorbell
 from devices.audit import SYSTEM
-from devices.delivery import deploy_runner, dispatch, download
+from devices.delivery import dispatch, download
+from devices.delivery.deployment import runner as deployment_runner
 from devices.models import Deployment, Device, KeyAndCertificate
 from tests.devices.delivery.issued import issue
 from tests.devices.enrollment.steps import Clock
@@ -55,7 +56,7 @@ def step(key: KeyAndCertificate, clock: Clock) -> Deployment:
     clock.ahead += max(row.next_action_at - clock(), timedelta(0))
     lease, ids = dispatch.claim_deployments(clock())
     assert ids == [row.pk]
-    deploy_runner.advance(row.pk, lease, clock=clock)
+    deployment_runner.advance(row.pk, lease, clock=clock)
     return Deployment.objects.get(key=key)
 
 

@@ -9,7 +9,7 @@ import pytest
 from devices import inventory
 from devices.audit import SYSTEM
 from devices.delivery.connectors.virtual import VirtualConnector
-from devices.delivery.deploy_texts import LOST, NEVER_ENDED
+from devices.delivery.deployment.texts import LOST, NEVER_ENDED
 from devices.models import AuditEvent, Deployment, Device
 from tests.devices.delivery.conftest import Bench
 from tests.peers.process import free_port

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from devices.delivery.deploy_texts import BROUGHT_BACK, NO_FORMER, NOT_REMOVED, NOT_SERVED, SERVES_ANOTHER
+from devices.delivery.deployment.texts import BROUGHT_BACK, NO_FORMER, NOT_REMOVED, NOT_SERVED, SERVES_ANOTHER
 from devices.models import AuditEvent, Deployment, Device, KeyAndCertificate
 from devices.rules.deployment import LOOKS
 from tests.devices.delivery.conftest import Bench

@@ -9,7 +9,7 @@ import pytest
 from devices import restarts
 from devices.delivery.connectors.base import Capability
 from devices.delivery.connectors.virtual import VirtualConnector
-from devices.delivery.deploy_texts import (
+from devices.delivery.deployment.texts import (
     AWAY_SINCE,
     BROUGHT_BACK,
     NEVER_SEEN_AGAIN,

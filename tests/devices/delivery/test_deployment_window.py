@@ -9,7 +9,7 @@ import pytest
 
 from devices import inventory
 from devices.audit import SYSTEM
-from devices.delivery.deploy_texts import OUTSIDE_WINDOW
+from devices.delivery.deployment.texts import OUTSIDE_WINDOW
 from devices.models import Device, DeviceGroup
 from tests.devices.delivery.conftest import Bench
 

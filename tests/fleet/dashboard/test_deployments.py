@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from devices.delivery.deploy_texts import BROUGHT_BACK, OUTSIDE_WINDOW
+from devices.delivery.deployment.texts import BROUGHT_BACK, OUTSIDE_WINDOW
 from devices.delivery.sweep import OTHER
 from devices.models import AuditEvent, Deployment, Device, DeviceGroup, Job
 from tests.devices.api.test_deployments import make_deployment

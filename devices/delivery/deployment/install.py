@@ -7,12 +7,12 @@ from datetime import datetime
 from django.db import transaction
 
 from devices.delivery.connectors.base import Connector, Material
-from devices.delivery.deploy_end import audit_outcome, end
-from devices.delivery.deploy_material import served_by
-from devices.delivery.deploy_proof import seen
-from devices.delivery.deploy_send import about_to_send
-from devices.delivery.deploy_texts import LOST, OUTSIDE_WINDOW
-from devices.delivery.deploy_use import activate
+from devices.delivery.deployment.end import audit_outcome, end
+from devices.delivery.deployment.material import served_by
+from devices.delivery.deployment.proof import seen
+from devices.delivery.deployment.send import about_to_send
+from devices.delivery.deployment.texts import LOST, OUTSIDE_WINDOW
+from devices.delivery.deployment.use import activate
 from devices.delivery.errors import AwaitsPerson, DeliveryError
 from devices.delivery.turn import DeploymentTurn
 from devices.models import Deployment, KeyAndCertificate

@@ -8,9 +8,9 @@ from django.db import transaction
 
 from devices import restarts
 from devices.delivery.connectors.base import Connector, Material
-from devices.delivery.deploy_end import end
-from devices.delivery.deploy_proof import verify
-from devices.delivery.deploy_texts import RESTARTING, SETTLES
+from devices.delivery.deployment.end import end
+from devices.delivery.deployment.proof import verify
+from devices.delivery.deployment.texts import RESTARTING, SETTLES
 from devices.delivery.errors import DeliveryError
 from devices.delivery.turn import DeploymentTurn
 from devices.rules.deployment import DeploymentEvent, next_try

@@ -17,13 +17,13 @@ from datetime import datetime
 
 from django.utils import timezone
 
-from devices.delivery.deploy_end import give_up
-from devices.delivery.deploy_former import bring_back, remove_former
-from devices.delivery.deploy_install import install
-from devices.delivery.deploy_material import material_of
-from devices.delivery.deploy_proof import verify
-from devices.delivery.deploy_texts import NEVER_ENDED
-from devices.delivery.deploy_use import activate
+from devices.delivery.deployment.end import give_up
+from devices.delivery.deployment.former import bring_back, remove_former
+from devices.delivery.deployment.install import install
+from devices.delivery.deployment.material import material_of
+from devices.delivery.deployment.proof import verify
+from devices.delivery.deployment.texts import NEVER_ENDED
+from devices.delivery.deployment.use import activate
 from devices.delivery.errors import NotConnected
 from devices.delivery.turn import MOST_TAKEOVERS, DeploymentTurn, take_step
 from devices.rules.deployment import DeploymentState

@@ -7,9 +7,9 @@ from django.db import transaction
 from devices import restarts
 from devices.delivery import sweep
 from devices.delivery.connectors.base import Connector, Material
-from devices.delivery.deploy_end import CLOSED, WITHOUT_FORMER, audit_outcome, end
-from devices.delivery.deploy_material import served_by
-from devices.delivery.deploy_texts import (
+from devices.delivery.deployment.end import CLOSED, WITHOUT_FORMER, audit_outcome, end
+from devices.delivery.deployment.material import served_by
+from devices.delivery.deployment.texts import (
     AWAY_SINCE,
     NEVER_SEEN_AGAIN,
     NO_FORMER,

@@ -9,10 +9,10 @@ from django.db import transaction
 from devices import keystore, restarts
 from devices.delivery import sweep
 from devices.delivery.connectors.base import Connector
-from devices.delivery.deploy_end import CLOSED, WITHOUT_FORMER, end, give_up
-from devices.delivery.deploy_material import former_material, served_by
-from devices.delivery.deploy_send import about_to_send
-from devices.delivery.deploy_texts import (
+from devices.delivery.deployment.end import CLOSED, WITHOUT_FORMER, end, give_up
+from devices.delivery.deployment.material import former_material, served_by
+from devices.delivery.deployment.send import about_to_send
+from devices.delivery.deployment.texts import (
     BROUGHT_BACK,
     NO_FORMER,
     NOT_BROUGHT_BACK,
