@@ -1,4 +1,4 @@
-"""A real Chromium, driven by Playwright: the fixtures `browser` (one a session) and `page` (one a test)."""
+"""A real Chromium, driven by Playwright: the fixtures `browser` (one a file) and `page` (one a test)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,13 @@ PATIENCE = 60_000
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One Chromium for the session. Fails, naming the Debian package, when there is none."""
+    """One Chromium for the tests of a file. Fails, naming the Debian package, when there is none.
+
+    Not for the session: while Playwright runs, its event loop counts as running in this thread, and what runs a loop
+    of its own, as SNMP does, would fail for what ran before in the same process.
+    """
     from playwright.sync_api import expect, sync_playwright
 
     expect.set_options(timeout=PATIENCE)
