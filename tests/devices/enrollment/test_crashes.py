@@ -171,11 +171,13 @@ def test_two_workers_with_the_same_task_send_one_request(ca: Ca, clock: Clock, r
     start = threading.Barrier(2)
 
     def worker() -> None:
-        start.wait(60)
-        for lease, ids in list(rings):
-            for request_id in ids:
-                runner.advance(request_id, lease, clock=clock)
-        connections.close_all()
+        try:
+            start.wait(60)
+            for lease, ids in list(rings):
+                for request_id in ids:
+                    runner.advance(request_id, lease, clock=clock)
+        finally:
+            connections.close_all()
 
     threads = [threading.Thread(target=worker) for _ in range(2)]
     for thread in threads:
