@@ -248,6 +248,7 @@ def update_device(actor: Actor, device: Device, **fields: Any) -> Device:
     anew, unless `actor` may entrust them.
     """
     require(actor, "change", device)
+    _hold_secrets(device)
     entrusts = access.permits(actor, Permission.ENTRUST_SECRETS)
     before, problems, facts = _set_device(device, fields, entrusts=entrusts)
     _check_device(device, problems)
@@ -261,6 +262,15 @@ def update_device(actor: Actor, device: Device, **fields: Any) -> Device:
         if not DELIVERY_FIELDS.isdisjoint(columns):
             deployments.data_changed([device], now=timezone.now())
     return device
+
+
+def _hold_secrets(device: Device) -> None:
+    """Hold the device until the end of the transaction, and take its secrets and the place that they are for as they
+    are stored now: `device` may have been read before somebody gave others for another place."""
+    rows = Device.objects.select_for_update(no_key=True).filter(pk=device.pk)
+    for row in rows.values(*_CONNECTOR_SECRETS):
+        for name, value in row.items():
+            setattr(device, name, value)
 
 
 def lock_device(device: Device) -> IssuanceRequest | None:

@@ -164,6 +164,28 @@ class TestOperator:
         inventory.update_device(actor, seen, connector_settings=PLAIN | {"username": "root"})
         assert (stored(device).host, stored(device).secrets_held) == ("10.6.6.6", True)
 
+    def test_what_was_read_before_a_password_was_given_counts_for_nothing(
+        self, operator: Actor, actor: Actor
+    ) -> None:
+        """An operator's change, begun while the device was at a host of theirs, ends after an administrator's."""
+        own = inventory.create_device(operator, name="mine", host="10.6.6.6", **PAPPL)
+        begun = stored(own)
+        settings = PLAIN | {"password": "of the administrator"}
+        inventory.update_device(actor, stored(own), host="10.0.0.1", connector_settings=settings)
+        inventory.update_device(operator, begun, location="Lobby")
+        assert not stored(own).secrets_held
+        inventory.update_device(operator, stored(own), host="10.6.6.6")
+        assert stored(own).secrets_held
+
+    def test_secrets_that_are_left_out_are_those_that_are_stored_now(self, actor: Actor) -> None:
+        settings = {"username": "root", "key_path": "/k", "certificate_path": "/c"}
+        host = make_device(connector="sftp", connector_settings=settings | {"password": PASSWORD})
+        begun = stored(host)
+        inventory.update_device(actor, stored(host), connector_settings=settings | {"password": "newer"})
+        key = private_key()
+        inventory.update_device(actor, begun, connector_settings=settings | {"private_key": key})
+        assert stored(host).reveal_connector_secrets() == {"password": "newer", "private_key": key}
+
     def test_a_device_of_an_operator_has_the_password_that_was_given(self, operator: Actor) -> None:
         made = inventory.create_device(operator, name="mine", host="10.0.0.9", **PAPPL)
         assert stored(made).connect().target.secrets == {"password": PASSWORD}
