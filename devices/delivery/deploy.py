@@ -131,6 +131,12 @@ def confirmed(device: Device) -> str:
     return str(device.connector_settings.get(connector.pin_setting, "")) if connector else ""
 
 
+def _address(device: Device) -> tuple[object, ...]:
+    """What was asked: the connector, the host, and the settings that are a part of the address."""
+    settings = registry.address_in(device.connector, device.connector_settings)
+    return device.connector, device.host, settings
+
+
 def presented(actor: Actor, device: Device) -> Presented:
     """What the device shows of itself now. It is asked over the network, and gets nothing that is secret.
 
@@ -150,7 +156,7 @@ def presented(actor: Actor, device: Device) -> Presented:
 def confirm(actor: Actor, device: Device, fingerprint: str) -> Device:
     """Pin `fingerprint`, which must be the one that the device shows now. Audited; deliveries that waited go on.
 
-    Raises as `presented`, and Conflict when it shows another one meanwhile.
+    Raises as `presented`, and Conflict when it shows another one meanwhile, or has another address by now.
     """
     seen = presented(actor, device)
     if not fingerprints.is_same(seen.fingerprint, fingerprint):
@@ -162,8 +168,12 @@ def confirm(actor: Actor, device: Device, fingerprint: str) -> Device:
     connector = registry.known()[device.connector]
     with transaction.atomic():
         current = Device.objects.select_for_update(no_key=True).get(pk=device.pk)
-        if current.connector != device.connector:
-            raise Conflict("connector_changed", _("Somebody has just chosen another connector. Look again."))
+        if _address(current) != _address(device):
+            # what was confirmed is another device; and whoever may entrust secrets would entrust them unseen
+            raise Conflict(
+                "address_changed",
+                _("Somebody has just changed the device's connector or its address. Look again."),
+            )
         settings = {**current.connector_settings, connector.pin_setting: seen.fingerprint}
         inventory.update_device(actor, current, connector_settings=settings)
         audit.record(actor, "device.confirm_fingerprint", current, {"fingerprint": seen.fingerprint})

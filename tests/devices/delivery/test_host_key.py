@@ -12,8 +12,9 @@ from django.urls import reverse
 from rest_framework.test import APIClient
 
 from devices import inventory
-from devices.audit import SYSTEM
-from devices.delivery import fingerprints
+from devices.audit import SYSTEM, Actor
+from devices.delivery import deploy, fingerprints
+from devices.errors import Conflict
 from devices.models import AuditEvent, Device
 from tests.devices.delivery.conftest import Bench
 from tests.devices.factories import make_device
@@ -173,3 +174,17 @@ class TestSpelling:
     def test_none(self) -> None:
         assert fingerprints.readable("") == ""
         assert not fingerprints.is_same("", self.SSH)
+
+
+def test_what_was_seen_at_one_address_confirms_nothing_at_another(
+    actor: Actor, operator: User, device: Device, host: SshHost
+) -> None:
+    """An administrator confirms what the host shows, and an operator has just given the device another address."""
+    seen = Device.objects.get(pk=device.pk)
+    inventory.update_device(Actor.of(operator, AuditEvent.Source.DASHBOARD), device, host="10.6.6.6")
+    with pytest.raises(Conflict) as refused:
+        deploy.confirm(actor, seen, host.fingerprint)
+    assert refused.value.code == "address_changed"
+    found = Device.objects.get(pk=device.pk)
+    assert "host_key_fingerprint" not in found.connector_settings
+    assert found.secrets_held
