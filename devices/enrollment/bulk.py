@@ -38,7 +38,7 @@ class Standing:
 
 
 def standing(device_ids: Collection[int], *, lock: bool) -> dict[int, Standing]:
-    """By the device's id, with two queries; locked until the transaction ends when it is to be changed."""
+    """By the device's id, with two queries; with a third one locked, the device too, until the transaction ends."""
     settings = ScepSettings.objects.filter(device__in=device_ids).select_related("server", "device__group")
     requests = IssuanceRequest.objects.filter(device__in=device_ids, state__in=log.OPEN)
     if lock:
@@ -49,6 +49,15 @@ def standing(device_ids: Collection[int], *, lock: bool) -> dict[int, Standing]:
         requests = requests.only("device", "state", "trigger")
     found = {row.device_id: row for row in settings}
     current = {request.device_id: request for request in requests}
+    if lock:
+        # and the devices last, as everybody locks them: what is written of them later is what is read here
+        held = (
+            Device.objects.select_for_update(of=("self",), no_key=True).select_related("group").order_by("pk")
+        )
+        devices = held.in_bulk(found)
+        found = {pk: row for pk, row in found.items() if pk in devices}
+        for pk, row in found.items():
+            row.device = devices[pk]
     return {pk: Standing(row, current.get(pk)) for pk, row in found.items()}
 
 

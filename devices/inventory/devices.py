@@ -68,6 +68,10 @@ PLACE_FIELDS = frozenset({"host", "group", "connector", "connector_settings"})
 """What says where the connector's secrets are sent to, and whose they are."""
 
 
+_SECRETS_FACT = "connector_secrets"
+"""What stands for `_CONNECTOR_SECRETS` among the changes of a device."""
+
+
 class _Set(NamedTuple):
     """What was set in a device."""
 
@@ -109,7 +113,7 @@ def _set_device(device: Device, fields: Mapping[str, Any], *, entrusts: bool) ->
         was_for=was_for,
         is_for=device.secrets_entrusted_to if device.secrets_place else "",
     )
-    return _Set(before, {}, {"connector_secrets": fate} if fate else {})
+    return _Set(before, {}, {_SECRETS_FACT: fate} if fate else {})
 
 
 def _check_device(device: Device, problems: dict[str, list[str]], **how: Any) -> None:
@@ -189,11 +193,16 @@ def store_devices(actor: Actor, planned: Sequence[tuple[Device, Mapping[str, Any
         require(actor, "change", Device)
     events = [audit.event(actor, "device.update", device, changes) for device, changes in changed]
     columns = {name for _device, names in changed for name in names}
-    if "connector_secrets" in columns:
-        columns = columns - {"connector_secrets"} | {*_CONNECTOR_SECRETS}
+    if _SECRETS_FACT in columns:
+        columns = columns - {_SECRETS_FACT} | {*_CONNECTOR_SECRETS}
     if not PLACE_FIELDS.isdisjoint(columns):
         columns.add("secrets_entrusted_to")
     overwrite([device for device, _changes in changed], columns)
+    tried = [
+        device for device, changes in changed if not (DELIVERY_FIELDS | {_SECRETS_FACT}).isdisjoint(changes)
+    ]
+    if tried:
+        deployments.data_changed(tried, now=timezone.now())
     _move_snmp(actor, [device for device, changes in changed if "host" in changes])
     Device.objects.bulk_create(new, batch_size=500)
     events += [audit.event(actor, "device.create", device, {"host": device.host}) for device in new]

@@ -1,6 +1,7 @@
 """What a chunk of rows comes to: matched, checked by the rules of single edits, planned. Nothing is written.
 
-Checking a file and applying it both go by this, so they cannot differ. Six queries for any number of rows.
+Checking a file and applying it both go by this, so they cannot differ. Six queries for any number of rows, seven when
+they are locked.
 """
 
 from __future__ import annotations

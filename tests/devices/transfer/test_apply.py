@@ -7,14 +7,17 @@ from io import BytesIO
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from devices import imports, inventory
 from devices.audit import SYSTEM, Actor
-from devices.enrollment import requests
+from devices.enrollment import bulk, requests
 from devices.errors import Conflict
-from devices.models import AuditEvent, Device, Import, IssuanceRequest, ScepServer
-from tests.devices.factories import START, make_device, make_server, make_timed_device
+from devices.models import AuditEvent, Deployment, Device, Import, IssuanceRequest, ScepServer
+from tests.devices.api.test_deployments import make_deployment
+from tests.devices.factories import START, make_device, make_key, make_server, make_timed_device
 from tests.devices.transfer.files import TIMER, applied, checked, csv_file, new, outcome, problems, work
 
 pytestmark = pytest.mark.django_db
@@ -190,3 +193,25 @@ def test_the_start_of_a_request_that_just_passed_is_due(server: ScepServer) -> N
         csv_file(new(1, **(TIMER | {"request_start_at": START.isoformat()}), request_interval_days=9))
     )
     assert found.state == "applied"
+
+
+def test_deliveries_that_failed_for_what_the_file_changes_go_on() -> None:
+    moved, renamed = (make_device(location="Berlin") for _ in range(2))
+    for device in (moved, renamed):
+        make_deployment(make_key(device, key_use="tls"), for_administrator=True)
+    rows = [
+        {"name": moved.name, "host": "10.7.7.7", "location": "Berlin"},
+        {"name": renamed.name, "host": renamed.host, "location": "Recife"},
+    ]
+    assert applied(csv_file(rows)).changed == 2
+    states = dict(Deployment.objects.values_list("device", "state"))
+    assert states == {moved.pk: "issued", renamed.pk: "failed"}
+
+
+def test_devices_are_held_from_the_look_at_them_until_they_are_written() -> None:
+    """Columns of all of a chunk's devices are written together, those that nothing changes too."""
+    device = make_device()
+    with transaction.atomic(), CaptureQueriesContext(connection) as captured:
+        bulk.standing([device.pk], lock=True)
+    held = [each["sql"] for each in captured if each["sql"].endswith('FOR NO KEY UPDATE OF "devices_device"')]
+    assert len(held) == connection.features.has_select_for_no_key_update
