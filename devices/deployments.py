@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef, Q
 
 from devices import audit, doorbell
 from devices.audit import Actor
@@ -140,10 +141,20 @@ def _values(use: str, destination: str, former: Former | None, now: datetime) ->
     }
 
 
+_FAILED_FOR_DATA = Q(state=DeploymentStateChoices.FAILED, for_administrator=True)
+_WAITS_FOR_TRY = Q(state__in=OPEN, lease__isnull=True, tries__gt=0)
+
+
+def of_device_waits() -> Exists:
+    """For querysets of devices: true where `data_changed` would find something to try again."""
+    waiting = Deployment.objects.filter(_FAILED_FOR_DATA | _WAITS_FOR_TRY)
+    return Exists(waiting.filter(device=OuterRef("pk")))
+
+
 def data_changed(devices: Collection[Device], *, now: datetime) -> int:
     """Try again what waits for somebody to change the devices' data, and what waits for another try."""
     of_devices = Deployment.objects.filter(device__in=devices)
-    failed = of_devices.filter(state=DeploymentStateChoices.FAILED, for_administrator=True)
+    failed = of_devices.filter(_FAILED_FOR_DATA)
     tried = failed.update(
         state=DeploymentStateChoices.ISSUED,
         explanation="",
@@ -157,7 +168,7 @@ def data_changed(devices: Collection[Device], *, now: datetime) -> int:
         lease=None,
         takeovers=0,
     )
-    waiting = of_devices.filter(state__in=OPEN, lease__isnull=True, tries__gt=0)
+    waiting = of_devices.filter(_WAITS_FOR_TRY)
     tried += waiting.update(next_action_at=now)
     if tried:
         transaction.on_commit(doorbell.ring_deployment_dispatcher)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import ProtectedError
+from django.db.models import ProtectedError, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -29,6 +30,15 @@ GROUP_FIELDS = (
 `connector_settings` are credentials by connector, `{"pappl": {"username": ..., "password": ...}}`: secret ones go in
 and never come out.
 """
+
+BATCH = 1000
+"""Devices of a group that are at hand, and written, at once."""
+
+_PLACE_COLUMNS = (
+    *("host", "group", "connector", "connector_settings"),
+    *("connector_secrets_set", "secrets_entrusted_to"),
+)
+"""What `Device.secrets_held` looks at."""
 
 _CREDENTIALS = ("connector_settings", "connector_secrets_encrypted", "connector_secrets_set")
 """Columns that change together."""
@@ -76,21 +86,29 @@ def update_group(
     return group
 
 
-def held_devices(group: DeviceGroup) -> list[Device]:
+def held_devices(group: DeviceGroup) -> Iterator[Device]:
     """The devices that do not get the group's credentials: whoever gave them their address, or brought them into the
-    group, may not decide where secrets are sent."""
-    return [device for device in _users(group, group.connector_secrets_set) if device.secrets_held]
+    group, may not decide where secrets are sent. One query, and never all of a large group in memory."""
+    return _held(group, _users(group, group.connector_secrets_set).only(*_PLACE_COLUMNS))
 
 
-def _users(group: DeviceGroup, connectors: Collection[str], *, lock: bool = False) -> list[Device]:
-    """The devices that use the group's credentials for `connectors`, in one query."""
-    found = Device.objects.filter(group=group, connector__in=connectors, connector_secrets_set=[])
-    if lock:
-        found = found.select_for_update(no_key=True)
-    devices = list(found.order_by("pk"))
-    for device in devices:
+def _held(group: DeviceGroup, users: QuerySet[Device]) -> Iterator[Device]:
+    for device in users.iterator(chunk_size=BATCH):
         device.group = group
-    return devices
+        if device.secrets_held:
+            yield device
+
+
+def _users(group: DeviceGroup, connectors: Collection[str]) -> QuerySet[Device]:
+    """The devices that use the group's credentials for `connectors`."""
+    found = Device.objects.filter(group=group, connector__in=connectors, connector_secrets_set=[])
+    return found.order_by("pk")
+
+
+def _in_batches(devices: Iterable[Device]) -> Iterator[list[Device]]:
+    rest = iter(devices)
+    while batch := list(islice(rest, BATCH)):
+        yield batch
 
 
 def _set_group(group: DeviceGroup, fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, SecretsPut]]:
@@ -120,20 +138,27 @@ def _fate(puts: Mapping[str, SecretsPut]) -> dict[str, Any]:
 
 def _entrust(group: DeviceGroup) -> int:
     """Have every device of `group` use its credentials, and try deliveries again; for how many that is new."""
-    held = [device for device in _users(group, group.connector_secrets_set, lock=True) if device.secrets_held]
-    for device in held:
-        device.secrets_entrusted_to = device.secrets_place
-    overwrite(held, ["secrets_entrusted_to"])
-    deployments.data_changed(held, now=timezone.now())
-    return len(held)
+    users = _users(group, group.connector_secrets_set).select_for_update(no_key=True)
+    entrusted = 0
+    for held in _in_batches(_held(group, users)):
+        for device in held:
+            device.secrets_entrusted_to = device.secrets_place
+        overwrite(held, ["secrets_entrusted_to"])
+        deployments.data_changed(held, now=timezone.now())
+        entrusted += len(held)
+    return entrusted
 
 
 def _try_again(group: DeviceGroup, before: Mapping[str, Any], puts: Mapping[str, SecretsPut]) -> None:
     """Try deliveries again that waited for other credentials."""
     now_set = group.connector_settings
     names = [name for name, put in puts.items() if put.changed or before.get(name) != now_set.get(name)]
-    if names:
-        deployments.data_changed(_users(group, names, lock=True), now=timezone.now())
+    if not names:
+        return
+    # of a group of 60,000 those alone for which there is something to do
+    users = _users(group, names).filter(deployments.of_device_waits()).select_for_update(no_key=True)
+    for devices in _in_batches(users.only("pk").iterator(chunk_size=BATCH)):
+        deployments.data_changed(devices, now=timezone.now())
 
 
 def delete_group(actor: Actor, group: DeviceGroup) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from django.apps import apps
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import connection
+from django.db.models.signals import post_init
 from django.test.utils import CaptureQueriesContext
 
 from devices import inventory
@@ -18,6 +20,7 @@ from devices.delivery import sweep
 from devices.delivery.connectors import credentials
 from devices.delivery.connectors.credentials import CredentialsInvalid
 from devices.delivery.errors import NotConnected
+from devices.inventory import groups
 from devices.models import AuditEvent, Deployment, Device, DeviceGroup
 from devices.models.device import GROUP_SECRETS_HELD
 from tests.conftest import member_of
@@ -42,6 +45,19 @@ def operator() -> Actor:
 @pytest.fixture
 def group() -> DeviceGroup:
     return inventory.create_group(SYSTEM, name="Office", connector_settings=PAPPL)
+
+
+@pytest.fixture
+def read() -> Iterator[list[Device]]:
+    """The devices that were read from the database."""
+    found: list[Device] = []
+
+    def note(instance: Device, **_signal: Any) -> None:
+        found.append(instance)
+
+    post_init.connect(note, sender=Device)
+    yield found
+    post_init.disconnect(note, sender=Device)
 
 
 def member(group: DeviceGroup, **fields: Any) -> Device:
@@ -209,7 +225,7 @@ class TestWhereItMayGo:
             inventory.update_group(who, group, connector_settings={"pappl": {"password": "new"}})
             assert signs_in_with(known) == (None, {"password": "new"})
             assert stored(mine).secrets_held
-            assert inventory.held_devices(group) == [mine]
+            assert [*inventory.held_devices(group)] == [mine]
 
     def test_an_administrator_may_have_it_sent_to_all_of_the_group(
         self, actor: Actor, operator: Actor, group: DeviceGroup
@@ -220,7 +236,7 @@ class TestWhereItMayGo:
             inventory.update_group(operator, group, entrust_devices=True)
         inventory.update_group(actor, group, entrust_devices=True)
         assert signs_in_with(mine) == ("fleet", {"password": PASSWORD})
-        assert inventory.held_devices(group) == []
+        assert [*inventory.held_devices(group)] == []
         event = AuditEvent.objects.get(action="devicegroup.update")
         assert event.changes == {"entrusted_devices": 1}
         row.refresh_from_db()
@@ -285,3 +301,29 @@ def test_many_devices_cost_no_query_more(actor: Actor) -> None:
             inventory.update_group(SYSTEM, group, connector_settings={"pappl": {"password": "new"}})
         counts.append((len(swept), len(changed)))
     assert counts[0] == counts[1]
+
+
+def test_of_a_large_group_only_devices_with_something_to_do_are_read(
+    actor: Actor, group: DeviceGroup, read: list[Device]
+) -> None:
+    members = [member(group) for _ in range(5)]
+    make_deployment(make_key(members[1], key_use="tls"), for_administrator=True)
+    make_deployment(make_key(members[2], key_use="tls"), state="issued", completed_at=None)
+    read.clear()
+    inventory.update_group(actor, group, connector_settings={"pappl": {"password": "new"}})
+    assert [device.pk for device in read] == [members[1].pk]
+
+
+def test_a_large_group_is_entrusted_in_batches(
+    actor: Actor, group: DeviceGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(groups, "BATCH", 2)
+    members = [member(group) for _ in range(5)]
+    rows = [make_deployment(make_key(each, key_use="tls"), for_administrator=True) for each in members]
+    Device.objects.exclude(pk=members[0].pk).update(secrets_entrusted_to="")
+    assert [*inventory.held_devices(group)] == members[1:]
+    inventory.update_group(actor, group, entrust_devices=True)
+    assert [*inventory.held_devices(group)] == []
+    assert AuditEvent.objects.get(action="devicegroup.update").changes == {"entrusted_devices": 4}
+    issued = Deployment.objects.filter(state="issued").order_by("pk")
+    assert [*issued.values_list("pk", flat=True)] == [row.pk for row in rows[1:]]

@@ -82,7 +82,7 @@ def server_delete(request: HttpRequest, server_id: int) -> HttpResponse:
 
 def _note_of_held(group: DeviceGroup) -> str:
     """How many devices do not get the group's password; empty: all do."""
-    held = len(inventory.held_devices(group))
+    held = sum(1 for _device in inventory.held_devices(group))
     if not held:
         return ""
     return ngettext(
