@@ -53,6 +53,7 @@ urlpatterns = [
     ),
     path("devices/<int:device_id>/keys/<int:key_id>/fetch/", care.key_fetch, name="key-fetch"),
     path("found-devices/", discovery.found_list, name="found-list"),
+    path("found-devices/state/", discovery.found_state, name="found-state"),
     path("found-devices/add/", discovery.found_add, name="found-add"),
     path("found-devices/search/", discovery.search_add, name="search-add"),
     path("found-devices/search/<int:search_id>/cancel/", discovery.search_cancel, name="search-cancel"),

@@ -29,14 +29,24 @@ def found_list(request: HttpRequest) -> HttpResponse:
     return _page(request)
 
 
-def _page(request: HttpRequest, status: int = 200, problem: str = "") -> HttpResponse:
+@require_safe
+def found_state(request: HttpRequest) -> HttpResponse:
+    """The part of that page that updates itself while a search runs."""
+    return _page(request, template="_found_devices")
+
+
+def _page(
+    request: HttpRequest, status: int = 200, problem: str = "", *, template: str = "found_devices"
+) -> HttpResponse:
+    searches = list(DeviceSearch.objects.all()[:SEARCHES_SHOWN])
     context = {
         "page": page_of(request, discovery.found_devices().order_by("is_known", "host")),
-        "searches": DeviceSearch.objects.all()[:SEARCHES_SHOWN],
+        "searches": searches,
+        "is_searching": any(search.is_open for search in searches),
         "groups": DeviceGroup.objects.all(),
         "problem": problem,
     }
-    return render(request, "dashboard/found_devices.html", context, status=status)
+    return render(request, f"dashboard/{template}.html", context, status=status)
 
 
 @changes(Permission.ADD_DEVICE)

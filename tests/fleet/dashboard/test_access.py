@@ -62,6 +62,7 @@ LOOKING = {
         "start",
         "device-connection",
         "found-list",
+        "found-state",
         "overview",
         "device-list",
         "device-detail",

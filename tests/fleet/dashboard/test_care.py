@@ -170,6 +170,26 @@ class TestFinding:
         search.refresh_from_db()
         assert (search.state, search.snmp_secrets_encrypted) == ("canceled", None)
 
+    def test_the_page_goes_on_by_itself_until_the_search_has_ended(
+        self, administrator_client: Client, operator_client: Client
+    ) -> None:
+        def state(client: Client = administrator_client) -> Document:
+            return Document(client.get(reverse("found-state")))
+
+        def has_ended() -> bool:
+            return any("data-ended" in element.attributes for element in state().elements)
+
+        assert "An administrator starts it." in state(operator_client).text
+        assert "An administrator starts it." not in state().text
+        Form(administrator_client, "search-add").submit(network="127.0.0.0/30")
+        assert not has_ended()
+        assert "Nothing found yet" in state().text
+        DeviceSearch.objects.update(
+            state="finished", next_action_at=None, lease=None, completed_at=datetime.now(UTC)
+        )
+        assert has_ended()
+        assert "No address answered as a printer." in state().text
+
     def test_what_is_ticked_is_added(self, operator_client: Client) -> None:
         make_device(host="10.1.1.1")
         known, new = found("10.1.1.1"), found("10.1.1.2", vendor="Example", model="MFP")

@@ -28,10 +28,18 @@
     return !selection.isCollapsed && element.contains(selection.anchorNode);
   }
 
+  // what is ticked or being chosen would be gone
+  function isChoosing(element) {
+    const focused = document.activeElement;
+    return element.querySelector("input[type=checkbox]:checked") !== null
+      || (element.contains(focused) && focused.matches("input, select"));
+  }
+
   for (const element of document.querySelectorAll("[data-refresh-seconds]")) {
     const refresh = function () {
       if (element.querySelector("[data-ended]")) return;
-      if (document.visibilityState === "visible" && !isReading(element)) htmx.trigger(element, "refresh");
+      if (document.visibilityState !== "visible" || isReading(element) || isChoosing(element)) return;
+      htmx.trigger(element, "refresh");
     };
     setInterval(refresh, 1000 * Number(element.dataset.refreshSeconds));
     document.addEventListener("visibilitychange", refresh);
