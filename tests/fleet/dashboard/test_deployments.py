@@ -51,6 +51,15 @@ class TestDevicePage:
         assert "Verified" in text
         assert "2 hours ago" in text
 
+    def test_a_key_that_is_delivered_anew_is_no_longer_shown_as_verified(self, viewer_client: Client) -> None:
+        device, now = make_device(**VIRTUAL), timezone.now()
+        key = make_key(device, key_use="tls", verified_at=now - timedelta(hours=6))
+        make_deployment(key, state="active")
+        assert "6 hours ago" in page_of(viewer_client, device).text
+        key.delivered_at = now - timedelta(hours=3)
+        key.save()
+        assert "6 hours ago" not in page_of(viewer_client, device).text
+
     def test_what_happened_stands_there_in_the_readers_language(self, viewer_client: Client) -> None:
         device = make_device(**VIRTUAL)
         make_deployment(
