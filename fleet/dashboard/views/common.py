@@ -175,8 +175,12 @@ def confirm_page(
     back: str,
     done: str,
     then: str | Callable[[Any], str],
+    is_harmless: bool = False,
 ) -> HttpResponse:
-    """Ask `question`, then call `service` and go on to `then` or `then(result)`; a refusal is shown on the page."""
+    """Ask `question`, then call `service` and go on to `then` or `then(result)`; a refusal is shown on the page.
+
+    What deletes, interrupts or cannot be taken back is asked for in red; `is_harmless` is for everything else.
+    """
     problem = ""
     if request.method == "POST":
         try:
@@ -186,5 +190,12 @@ def confirm_page(
         else:
             messages.success(request, done)
             return redirect(then(result) if callable(then) else then)
-    context = {"title": title, "question": question, "submit": submit, "back": back, "problem": problem}
+    context = {
+        "title": title,
+        "question": question,
+        "submit": submit,
+        "back": back,
+        "problem": problem,
+        "is_harmless": is_harmless,
+    }
     return render(request, "dashboard/confirm.html", context, status=409 if problem else 200)

@@ -227,6 +227,7 @@ def key_deliver(request: HttpRequest, device_id: int, key_id: int) -> HttpRespon
         back=_page_of_device(key.device),
         done=_("The key is delivered soon. Its progress is under Keys and certificates."),
         then=_page_of_device(key.device),
+        is_harmless=True,
     )
 
 
@@ -256,6 +257,7 @@ def key_default(request: HttpRequest, device_id: int, key_id: int) -> HttpRespon
         back=_page_of_device(key.device),
         done=done,
         then=_page_of_device(key.device),
+        is_harmless=not key.is_default,
     )
 
 

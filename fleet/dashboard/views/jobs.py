@@ -99,11 +99,17 @@ def deliver_again(request: HttpRequest) -> HttpResponse:
         ),
         submit=_("Deliver again"),
         done=_("The keys are delivered soon."),
+        is_harmless=True,
     )
 
 
 def _confirmed(
-    request: HttpRequest, kind: JobKindChoices, *, title: Callable[[int], str], **words: str
+    request: HttpRequest,
+    kind: JobKindChoices,
+    *,
+    title: Callable[[int], str],
+    is_harmless: bool = False,
+    **words: str,
 ) -> HttpResponse:
     """A job without parameters over the selection, once it is confirmed."""
     try:
@@ -117,6 +123,7 @@ def _confirmed(
         title=title(count) % {"count": count},
         back=reverse("device-list"),
         then=page_of_job,
+        is_harmless=is_harmless,
         **words,
     )
 
