@@ -14,6 +14,7 @@ from typing import Any
 
 import requests
 from cryptography import x509
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from devices.delivery import probe
@@ -63,7 +64,10 @@ def present(endpoint: Endpoint, *, timeout: float, allow_old_tls: bool) -> Prese
 def _described(leaf: bytes) -> str:
     try:
         found = x509.load_der_x509_certificate(leaf)
-        return f"{found.subject.rfc4514_string()}, {found.not_valid_after_utc:%Y-%m-%d}"
+        return _("%(subject)s, valid until %(date)s") % {
+            "subject": found.subject.rfc4514_string(),
+            "date": f"{found.not_valid_after_utc:%Y-%m-%d}",
+        }
     except ValueError:
         return ""
 
