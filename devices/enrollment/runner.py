@@ -21,7 +21,7 @@ from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext_noop
 
-from devices import keystore
+from devices import keystore, restarts
 from devices.enrollment import connection, ending
 from devices.enrollment.log import OPEN
 from devices.enrollment.turn import LeaseLost, Turn
@@ -135,7 +135,7 @@ def _prepare(turn: Turn) -> bool:
     """Make key, CSR and transaction ID, and commit them; False when the device has no room (R11)."""
     request = turn.request
     if not keystore.has_room_for(request):
-        ending.failed(turn, Event.KEY_LIMIT, details=DETAILS_KEY_LIMIT, explanation=NO_ROOM)
+        _end_without_room(turn)
         return False
     now = turn.clock()
     common_name = request.common_name or request.device.host
@@ -153,16 +153,28 @@ def _prepare(turn: Turn) -> bool:
         _give_up(turn, f"No certification request can be made of these settings: {error}.")
         return False
     with transaction.atomic():
-        turn.write(
-            Event.PREPARE,
-            started_at=now,
-            common_name=common_name,
-            **connection.stored(made),
-            # it stands in the CSR, and is needed nowhere else
-            challenge_password_encrypted=None,
-        )
-        summary.refresh([request.device_id])
-    return True
+        # the request before its device, as everybody locks them
+        IssuanceRequest.objects.select_for_update().filter(pk=request.pk).values_list("pk").first()
+        restarts.lock(request.device_id)
+        # again: a key that R14 was to overwrite may have become the default key while the new one was made
+        has_room = keystore.has_room_for(request)
+        if has_room:
+            turn.write(
+                Event.PREPARE,
+                started_at=now,
+                common_name=common_name,
+                **connection.stored(made),
+                # it stands in the CSR, and is needed nowhere else
+                challenge_password_encrypted=None,
+            )
+            summary.refresh([request.device_id])
+    if not has_room:
+        _end_without_room(turn)
+    return has_room
+
+
+def _end_without_room(turn: Turn) -> None:
+    ending.failed(turn, Event.KEY_LIMIT, details=DETAILS_KEY_LIMIT, explanation=NO_ROOM)
 
 
 def _ask(turn: Turn, server: ScepServer) -> None:

@@ -12,12 +12,14 @@ from django.test.utils import CaptureQueriesContext
 
 from devices import keystore
 from devices.audit import SYSTEM, Actor
+from devices.enrollment import connection as scep_connection
 from devices.enrollment import requests
 from devices.enrollment.default_key import set_default
 from devices.errors import Conflict
 from devices.models import AuditEvent, Device, IssuanceRequest, KeyAndCertificate
-from devices.rules.lifecycle import UNDER_WAY_STATES
+from devices.rules.lifecycle import DETAILS_KEY_LIMIT, UNDER_WAY_STATES
 from tests.conftest import member_of
+from tests.devices.enrollment.steps import Ca, Clock, Rings, ended, timed, work
 from tests.devices.factories import START, make_device, make_key, make_server
 
 pytestmark = pytest.mark.django_db
@@ -120,3 +122,22 @@ def test_it_costs_the_same_with_many_keys(actor: Actor, device: Device) -> None:
             set_default(actor, key, is_default=True)
         counts.append(len(captured))
     assert counts[1] == counts[2]
+
+
+def test_a_key_that_becomes_the_default_key_while_the_next_one_is_made_keeps_its_room(
+    ca: Ca, clock: Clock, rings: Rings, actor: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R11: making a key takes seconds, and the room was counted with one that R14 was to overwrite."""
+    device = timed(ca, key_use="tls", delete_old_key=True)
+    Device.objects.filter(pk=device.pk).update(key_limit=1)
+    key = make_key(device, key_use="tls")
+    make = scep_connection.make_transaction
+
+    def marked_meanwhile(*given: Any, **named: Any) -> Any:
+        set_default(actor, key, is_default=True)
+        return make(*given, **named)
+
+    monkeypatch.setattr(scep_connection, "make_transaction", marked_meanwhile)
+    work(clock, rings)
+    assert ended(device).details == DETAILS_KEY_LIMIT
+    assert (ca.log, device.keys.count()) == ([], 1)
