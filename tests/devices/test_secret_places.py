@@ -135,6 +135,18 @@ class TestOperator:
         assert fate() == "changed, held"
         assert stored(host).secrets_held
 
+    def test_a_command_is_not_run_with_a_password_that_was_given_for_another(self, operator: Actor) -> None:
+        settings = {"username": "root", "key_path": "/k", "certificate_path": "/c", "reload_command": "true"}
+        host = make_device(connector="sftp", connector_settings=settings | {"password": PASSWORD})
+        inventory.update_device(
+            operator, host, connector_settings=settings | {"reload_command": "cat /etc/shadow > /srv/www/x"}
+        )
+        assert fate() == "held"
+        with pytest.raises(NotConnected):
+            stored(host).connect()
+        inventory.update_device(operator, stored(host), connector_settings=settings)
+        assert stored(host).connect().target.secrets == {"password": PASSWORD}
+
     def test_or_takes_it_away(self, operator: Actor, device: Device) -> None:
         inventory.update_device(
             operator, device, host="10.6.6.6", connector_settings=PLAIN | {"password": ""}

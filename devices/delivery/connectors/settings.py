@@ -50,8 +50,8 @@ class Setting:
     is_multiline: bool = False
     """Of a text: entered in several lines."""
     is_address: bool = False
-    """A part of where secrets are sent to, as those of ADDRESS_SETTINGS always are: when it changes, stored secrets
-    have to be given anew. Not for secrets."""
+    """A part of where secrets are sent to, as those of ADDRESS_SETTINGS always are, or of what is done with them
+    there: when it changes, stored secrets have to be given anew. Not for secrets."""
     check: Callable[[Any], None] | None = None
     """Raises ValidationError for a value of the right kind that makes no sense all the same."""
 

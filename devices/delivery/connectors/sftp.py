@@ -189,8 +189,11 @@ class SftpConnector(Connector, SelfTesting):
             name="reload_command",
             label=gettext_lazy("Command that has the service read them"),
             help_text=gettext_lazy(
-                "For example sudo systemctl reload cups. Empty where the service looks by itself."
+                "For example sudo systemctl reload cups. Empty where the service looks by itself. Operators who "
+                "change it enter the password or the key again."
             ),
+            # whoever may change it would else do on the host what the password permits, without knowing it
+            is_address=True,
         ),
     )
     capabilities = frozenset({Capability.INSTALL})
