@@ -6,7 +6,7 @@ import re
 import time
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -257,9 +257,10 @@ class Walk:
         if reply.status not in (301, 302, 303, 307, 308):
             return None
         to = urljoin(self._referer, reply.headers.get("location", ""))
-        if not to.startswith(f"{self._visit.origin}/"):
+        if _origin(to) != _origin(self._visit.origin):
             raise UnexpectedAnswer(upload_texts.LEADS_AWAY)
-        return to[len(self._visit.origin) :]
+        parts = urlsplit(to)
+        return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
     def _judge(self, step: Step, reply: Reply) -> None:
         if step.error and (found := re.search(step.error, self._page.text)):
@@ -301,6 +302,15 @@ class Walk:
     def _missing(self, step: Step, names: list[str]) -> UnexpectedAnswer:
         text = upload_texts.NO_FIELDS(step=step.name, path=step.path, fields=", ".join(names))
         return UnexpectedAnswer(text)
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None] | None:
+    """Scheme, host and port, as RFC 6454 compares them: devices leave the port of HTTPS out. None for no address."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else None)
+    except ValueError:
+        return None
 
 
 def _content_type(value: Value) -> str:
