@@ -22,7 +22,7 @@ from devices.jobs.kinds import KINDS
 from devices.jobs.steps import StepsTurn
 from devices.jobs.turn import LEASE, TURN, LeaseLost, Turn
 from devices.models import Job, JobItem
-from devices.models.choices import JobItemStateChoices
+from devices.models.choices import JobItemStateChoices, JobStateChoices
 from devices.models.job import Progress
 from devices.secrets import SecretUnreadable
 
@@ -111,8 +111,12 @@ class _ItemsTurn(Turn):
     def take(self) -> bool:
         """Device after device; True when none is left. Raises LeaseLost."""
         ends = self.clock() + TURN
-        common = self.parameters()
         self.begin()
+        try:
+            common = self.parameters()
+        except SecretUnreadable as error:
+            self._refuse(str(error))
+            return True
         while not selection.is_listed(self.job):
             self._list_part()
             if self.clock() >= ends:
@@ -127,6 +131,13 @@ class _ItemsTurn(Turn):
             self._tell_progress()
         self.finish()
         return True
+
+    @transaction.atomic
+    def _refuse(self, message: str) -> None:
+        """End the job; nothing is done to the devices that are left. Raises LeaseLost."""
+        self.hold()
+        service.leave_out(self.job)
+        self.finish(JobStateChoices.REFUSED, message=message)
 
     def _list_part(self) -> None:
         """Rows for some of the devices; whoever cancels the job or takes it over waits until then."""

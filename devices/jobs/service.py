@@ -97,9 +97,8 @@ def cancel(actor: Actor, job: Job) -> Job:
     locked = Job.objects.select_for_update().get(pk=job.pk)
     if not locked.is_open:
         raise Conflict("job_ended", _("The job has ended already."))
-    left = locked.items.filter(state=JobItemStateChoices.WAITING).update(state=JobItemStateChoices.CANCELED)
-    if unlisted := selection.drop(locked):
-        left += unlisted
+    left, unlisted = leave_out(locked)
+    if unlisted:
         locked.message = ngettext(
             "%(count)d device was not listed yet, and nothing was done to it.",
             "%(count)d devices were not listed yet, and nothing was done to them.",
@@ -110,6 +109,14 @@ def cancel(actor: Actor, job: Job) -> Job:
         left = locked.total - locked.done - locked.refused
     audit.record(actor, "job.cancel", locked, {"done": locked.done, "canceled": left})
     return locked
+
+
+def leave_out(job: Job) -> tuple[int, int]:
+    """Do nothing to the devices that wait, in the transaction that holds `job`; how many they are, and how many of
+    them have no row."""
+    waiting = job.items.filter(state=JobItemStateChoices.WAITING)
+    listed, unlisted = waiting.update(state=JobItemStateChoices.CANCELED), selection.drop(job)
+    return listed + unlisted, unlisted
 
 
 def end(job: Job, state: JobStateChoices, now: datetime, progress: Progress | None = None) -> None:

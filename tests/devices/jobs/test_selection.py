@@ -52,6 +52,18 @@ def listed(job: Job) -> list[tuple[int, str]]:
     return list(job.items.order_by("position").values_list("position", "device_name"))
 
 
+def test_a_job_whose_secrets_no_key_opens_ends(actor: Actor, fleet: list[Device]) -> None:
+    job = service.start(actor, REQUEST, Device.objects.all(), {"challenge_password": "x"})
+    Job.objects.filter(pk=job.pk).update(secrets_encrypted=b"rubbish")
+    run.advance(job.pk, claim(job))
+    job.refresh_from_db()
+    assert (job.state, job.done, job.refused, job.secrets_encrypted) == ("refused", 0, 0, None)
+    assert "FLEETSEAL_ENCRYPTION_KEYS" in job.message
+    assert set(job.items.values_list("state", flat=True)) == {"canceled"}
+    assert not JobPart.objects.exists()
+    assert not IssuanceRequest.objects.exists()
+
+
 def test_the_request_lists_a_part_and_the_worker_the_others(actor: Actor, fleet: list[Device]) -> None:
     job = start(actor)
     assert (job.total, len(listed(job)), JobPart.objects.count()) == (8, 3, 2)
