@@ -28,6 +28,9 @@ from devices.transfer.source import LARGEST_FILE, too_large
 
 HEADER = "Idempotency-Key"
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
+LARGEST_BODY = 32 << 20
+"""Bytes of a body that is no file: a list of 100,000 devices, 250 bytes each, has fewer."""
+
 _PIECE = 1 << 16
 _IN_MEMORY = 1 << 20
 """Bytes of a body beyond which it waits on disk."""
@@ -38,7 +41,8 @@ class IdempotencyMiddleware:
 
     An answer of 400 or more means that nothing was done: what was begun is rolled back, and the key is free again.
     A view whose answers hold a secret has `answers_with_secret`; they are not kept, so only that it was done is
-    told. One that asks a device has `asks_the_network`, and no transaction is open while it waits. The last of
+    told. One that asks a device has `asks_the_network`, and no transaction is open while it waits; one that takes
+    files has `takes_files`. The last of
     MIDDLEWARE: what it keeps is what the view answered.
     """
 
@@ -61,12 +65,10 @@ class IdempotencyMiddleware:
                 _("An Idempotency-Key is 1 to 255 printable ASCII characters, for example a UUID."),
                 "invalid_idempotency_key",
             )
+        if refusal := _too_large(request):
+            return problem(413, refusal, "too_large")
         with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
-            try:
-                digest = _digest(request, spool)
-            except _TooLarge:
-                return problem(413, str(too_large()), "too_large")
-            return self._answer(request, user_id, key, digest)
+            return self._answer(request, user_id, key, _digest(request, spool))
 
     def _answer(self, request: HttpRequest, user_id: int, key: str, digest: str) -> HttpResponseBase:
         claimed_for = CLAIM_WHILE_ASKING if _view_has(request, "asks_the_network") else CLAIM
@@ -146,15 +148,24 @@ def _view_has(request: HttpRequest, mark: str) -> bool:
     return bool(getattr(getattr(view, "cls", None), mark, False))
 
 
-class _TooLarge(Exception):
-    """A body of more than LARGEST_FILE."""
+def _too_large(request: HttpRequest) -> str:
+    """Why the body is not read; empty when it is. Whoever may only look comes as far as this, and must not fill the
+    disk: LARGEST_FILE is for views with `takes_files`."""
+    given = request.META.get("CONTENT_LENGTH") or ""
+    # without a length Django reads nothing
+    length = int(given) if given.isdecimal() else 0
+    if _view_has(request, "takes_files"):
+        return str(too_large()) if length > LARGEST_FILE else ""
+    if length <= LARGEST_BODY:
+        return ""
+    return _("A body of at most %(most)d MiB was expected; a larger one came.") % {"most": LARGEST_BODY >> 20}
 
 
 def _digest(request: HttpRequest, spool: IO[bytes]) -> str:
     """What makes two requests the same. Keyed, so that a stolen database does not let passwords be guessed by it.
 
     Never more of the body than a piece is in memory. A form's files lie on disk when they are large; any other body
-    is left in `spool`, where the view reads it. Raises _TooLarge.
+    is left in `spool`, where the view reads it.
     """
     hashed = hmac.new(settings.SECRET_KEY.encode(), digestmod=hashlib.sha256)
     kind = request.content_type or ""
@@ -171,11 +182,7 @@ def _digest(request: HttpRequest, spool: IO[bytes]) -> str:
                     hashed.update(chunk)
                 file.seek(0)
         return hashed.hexdigest()
-    size = 0
     while piece := request.read(_PIECE):
-        size += len(piece)
-        if size > LARGEST_FILE:
-            raise _TooLarge
         hashed.update(piece)
         spool.write(piece)
     spool.seek(0)

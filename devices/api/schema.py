@@ -52,7 +52,7 @@ _WORDS = {
     406: "`Accept` asks for what there is not.",
     409: "It conflicts with how things stand; `detail` says how to go on.",
     412: "It was changed after it was read.",
-    413: "The body is larger than any file may be.",
+    413: "The body is larger than it may be here.",
     415: "The body is not JSON.",
     422: "The Idempotency-Key stands for another request.",
     429: "Too many calls; `Retry-After` says in how many seconds to try again.",

@@ -150,6 +150,7 @@ class ImportViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.G
     parser_classes = (JSONParser, MultiPartParser, RawFileParser)
     content_negotiation_class = AnyType  # `format` is that of the file
     permissions = {"POST": Permission.ADD_DEVICE}
+    takes_files = True
     orderings = ("-id",)
 
     @extend_schema(

@@ -56,12 +56,10 @@ class Upload(RawIOBase):
         pieces.append(self._end[max(0, begin - self._file_ends) : max(0, end - self._file_ends)])
         return b"".join(pieces)
 
-    def send(self, api: APIClient, key: str) -> Any:
+    def send(self, api: APIClient, key: str, path: str = "/api/v1/imports/") -> Any:
         kind = "multipart/form-data; boundary=edge" if self.as_form else "text/csv"
         body: dict[str, Any] = {"wsgi.input": self, "CONTENT_LENGTH": str(self.length)}
-        return api.generic(
-            "POST", "/api/v1/imports/", content_type=kind, headers={"Idempotency-Key": key}, **body
-        )
+        return api.generic("POST", path, content_type=kind, headers={"Idempotency-Key": key}, **body)
 
 
 @pytest.mark.parametrize("as_form", [False, True], ids=["body", "form"])
@@ -98,4 +96,15 @@ def test_more_than_a_file_may_have_is_not_spooled(api: APIClient, monkeypatch: p
     refused = sent.send(api, "k-1")
     assert (refused.status_code, refused.json()["code"]) == (413, "too_large")
     assert sent.left > 28_000_000
+    assert not IdempotentRequest.objects.exists()
+
+
+@pytest.mark.parametrize("as_form", [False, True], ids=["body", "form"])
+def test_where_no_file_is_expected_none_is_spooled(api: APIClient, as_form: bool) -> None:
+    """Whoever may only look must not fill the disk."""
+    sent = Upload(34_000_000, as_form=as_form)
+    refused = sent.send(api, "k-1", "/api/v1/devices/")
+    assert (refused.status_code, refused.json()["code"]) == (413, "too_large")
+    assert "32 MiB" in refused.json()["detail"]
+    assert sent.left == sent.length
     assert not IdempotentRequest.objects.exists()
