@@ -3,6 +3,18 @@
 from django.db import migrations, models
 
 
+def keep_one_default_key(apps, schema_editor):
+    """The newest of a device whose rows were marked by hand, in the database: nothing else could mark one."""
+    keys = apps.get_model("devices", "KeyAndCertificate")
+    marked = keys.objects.filter(is_default=True).order_by("device_id", "-issued_at", "-pk")
+    seen, others = set(), []
+    for pk, device in marked.values_list("pk", "device_id"):
+        if device in seen:
+            others.append(pk)
+        seen.add(device)
+    keys.objects.filter(pk__in=others).update(is_default=False)
+
+
 class Migration(migrations.Migration):
 
     dependencies = [
@@ -10,6 +22,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.RunPython(keep_one_default_key, migrations.RunPython.noop, elidable=True),
         migrations.AddConstraint(
             model_name='keyandcertificate',
             constraint=models.UniqueConstraint(condition=models.Q(('is_default', True)), fields=('device',), name='key_one_default_of_a_device'),

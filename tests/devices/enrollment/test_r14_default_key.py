@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from importlib import import_module
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
@@ -72,6 +74,16 @@ def test_the_database_keeps_a_second_one_out(device: Device) -> None:
     make_key(device, name="A", is_default=True)
     with pytest.raises(IntegrityError), transaction.atomic():
         make_key(device, name="B", is_default=True)
+
+
+def test_of_several_that_were_marked_before_it_did_the_newest_stays(device: Device) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("DROP INDEX key_one_default_of_a_device")
+    for name, days in (("A", 3), ("B", 1), ("C", 2)):
+        make_key(device, name=name, is_default=True, issued_at=START - timedelta(days=days))
+    alone = make_key(make_device(), name="D", is_default=True)
+    import_module("devices.migrations.0022_default_key").keep_one_default_key(apps, None)
+    assert (defaults(device), defaults(alone.device)) == (["B"], ["D"])
 
 
 @pytest.mark.parametrize("group", ["Operator", "Viewer", ""])
