@@ -108,7 +108,7 @@ def test_the_pages_offer_it_to_nobody_else_and_refuse_who_tries(office: Office, 
         refused = pages.post(address, {"key_name": "K", "organization": "Changed"})
         assert refused.status_code == 403
         assert "You may look, but not change this." in Document(refused).text
-        assert "Only an administrator may do that." in Document(refused).text
+        assert "Only an administrator may change this." in Document(refused).text
     assert office.settings(device)["organization"] == ""
     assert office.log(device) == []
 
