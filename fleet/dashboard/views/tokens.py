@@ -43,7 +43,7 @@ def token_add(request: HttpRequest) -> HttpResponse:
         note=_("A token lets another system act in your name. It can never do more than you."),
         answer=lambda issued: shown_once(
             request,
-            str(issued[0]),
+            _("API token %(name)s") % {"name": issued[0]},
             label=_("The token"),
             secret=issued[1],
             note=_("Send it with every call: Authorization: Bearer …"),

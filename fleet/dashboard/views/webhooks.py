@@ -60,7 +60,7 @@ def webhook_add(request: HttpRequest) -> HttpResponse:
             return redirect(_page_of(webhook))
         return shown_once(
             request,
-            str(webhook),
+            _("Secret of the webhook %(name)s") % {"name": webhook},
             label=_("The secret"),
             secret=drawn,
             note=_("Your receiver checks the signatures with it."),
