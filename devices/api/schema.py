@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
@@ -78,8 +79,14 @@ class Schema(AutoSchema):
     """Operations with a summary, so that those of one resource can be told apart at a glance."""
 
     def get_summary(self) -> str | None:
-        """What the view says, else what the action of a resource does."""
-        return super().get_summary() or _SUMMARIES.get(getattr(self.view, "action", None) or "")
+        """What the view says, else what the action of a resource does, else the description's first sentence."""
+        known = super().get_summary() or _SUMMARIES.get(getattr(self.view, "action", None) or "")
+        return known or _first_sentence(self.get_description() or "") or None
+
+
+def _first_sentence(description: str) -> str:
+    """Up to its full stop or semicolon, on one line."""
+    return re.split(r"[.;](?:\s|$)", " ".join(description.split()), maxsplit=1)[0]
 
 
 def describe_alike(result: dict[str, Any], **_context: Any) -> dict[str, Any]:

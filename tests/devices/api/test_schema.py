@@ -57,6 +57,7 @@ class TestDocument:
             for method, operation in operations.items():
                 where = f"{method} {path}"
                 assert operation["description"], where
+                assert operation["summary"], where
                 assert set(operation["tags"]) <= tags, where
                 assert {"400", "401", "429"} <= set(operation["responses"]), where
                 headers = {
