@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, pkcs12
 
-from devices import doorbell
+from devices import doorbell, inventory
 from devices.audit import SYSTEM
 from devices.delivery import dispatch, download
 from devices.delivery.deployment import runner as deployment_runner
@@ -100,8 +100,7 @@ def test_a_host_that_does_not_reload_gets_the_old_key_back(host: SshHost, server
     first = issue(device)
     assert until_it_ends(first).state == "verified"
     settings = device.connector_settings | {"reload_command": "true"}
-    Device.objects.filter(pk=device.pk).update(connector_settings=settings)
-    device.refresh_from_db()
+    inventory.update_device(SYSTEM, device, connector_settings=settings)
     second = issue(device)
     row = until_it_ends(second, most=40)
     assert row.state == "rolled_back"
