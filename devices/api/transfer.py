@@ -175,15 +175,15 @@ class ImportViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.G
             raise serializers.ValidationError(
                 {"file": [_("Send the file: as the body, or as “file” of a form.")]}
             )
-        given = {
-            name: data.get(name) or request.query_params.get(name, "") for name in ("format", "file_name")
-        }
-        if given["format"] and given["format"] not in FileFormatChoices.values:
-            known = ", ".join(FileFormatChoices.values)
-            raise serializers.ValidationError({"format": [_("Choose one of %s.") % known]})
-        # only a form's file has a name; that of a body on disk is a number
-        own_name = file.name if isinstance(file, UploadedFile) else None
         with file, _unusable_files():
+            given = {
+                name: data.get(name) or request.query_params.get(name, "") for name in ("format", "file_name")
+            }
+            if given["format"] and given["format"] not in FileFormatChoices.values:
+                known = ", ".join(FileFormatChoices.values)
+                raise serializers.ValidationError({"format": [_("Choose one of %s.") % known]})
+            # only a form's file has a name; that of a body on disk is a number
+            own_name = file.name if isinstance(file, UploadedFile) else None
             found = imports.receive(
                 actor_of(request),
                 file,

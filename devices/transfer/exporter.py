@@ -73,8 +73,12 @@ def devices_with_secrets(
     audit.record(actor, "export.create", name, _facts(query) | {"secrets": True})
     # it is encrypted before it is written anywhere
     target = tempfile.TemporaryFile()  # noqa: SIM115 - whoever reads it closes it
-    archive.write(target, name, _devices(selected, file_format, [*columns().values()]), password)
-    target.seek(0)
+    try:
+        archive.write(target, name, _devices(selected, file_format, [*columns().values()]), password)
+        target.seek(0)
+    except BaseException:
+        target.close()
+        raise
     return target
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pwd
 import socket
@@ -10,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 
 def free_port() -> int:
@@ -63,7 +65,7 @@ def running(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run `command` until the block ends; its output goes to `log`, which an error message quotes."""
     with log.open("ab") as output:
-        process = subprocess.Popen(
+        process = _started(
             [str(word) for word in command],
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -85,6 +87,17 @@ def running(
         yield process
     finally:
         stop(process)
+
+
+def _started(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    """The process; again where a sandbox says EFAULT of a program that is there, as one in thousands of times."""
+    for _ in range(2):
+        try:
+            return subprocess.Popen(command, **options)
+        except OSError as error:
+            if error.errno != errno.EFAULT:
+                raise
+    return subprocess.Popen(command, **options)
 
 
 def stop(process: subprocess.Popen[bytes], *, grace: float = 10) -> None:
