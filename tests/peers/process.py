@@ -90,7 +90,7 @@ def running(
 
 
 def _started(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-    """The process; again where a sandbox says EFAULT of a program that is there, as one in thousands of times."""
+    """The process; started again where the kernel says EFAULT, as happens once in thousands of times."""
     for _ in range(2):
         try:
             return subprocess.Popen(command, **options)

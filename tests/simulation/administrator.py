@@ -203,7 +203,8 @@ class Administrator:
         inventory.update_server(SYSTEM, server, suspend_timers=True, timeout=server.timeout + 1)
 
     def _weekly_look(self) -> None:
-        """Full key stores are cleared; a device that has no valid certificate and waits long gets a new start."""
+        """Full key stores are cleared, or the old key is to go; a device that has no valid certificate and waits long
+        gets a new start."""
         now = self._clock()
         full = Device.objects.filter(details="Key and Certificate Registration Limit Error")
         for device_id in full.order_by("pk").values_list("pk", flat=True):
@@ -213,9 +214,15 @@ class Administrator:
                 : self.members[device_id].settings.key_use == "none"
             ]
             # no service deletes keys yet
-            KeyAndCertificate.objects.filter(pk__in=spare.values("pk")).exclude(pk__in=kept).delete()
+            cleared, _ = (
+                KeyAndCertificate.objects.filter(pk__in=spare.values("pk")).exclude(pk__in=kept).delete()
+            )
             summary.refresh([device_id])
             self._recorder.device(device_id, cleared=True)
+            member = self.members[device_id]
+            if not cleared:
+                # every key does something, and one more does not fit beside them
+                self.save(member, replace(member.settings, delete_old_key=True))
         soon = now + timedelta(days=7)
         helpless = Device.objects.filter(
             Q(next_request_at=None) | Q(next_request_at__gt=soon), scep_settings__timer_enabled=True
