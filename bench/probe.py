@@ -15,6 +15,7 @@ import threading
 import time
 from pathlib import Path
 
+from bench import fleet
 from bench.figures import Figure
 
 LOOKS = 3000
@@ -24,6 +25,7 @@ HOST = "127.0.0.1"
 
 def run() -> dict[str, Figure]:
     """A ratio; takes about 20 seconds. The rate itself stands in the remark."""
+    fleet.start_peers()  # for the settings alone
     from devices.delivery import probe
     from devices.delivery.connectors.base import Endpoint
     from fleet.demo.device import factory_identity, fingerprint
