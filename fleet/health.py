@@ -70,7 +70,7 @@ def readyz(request: HttpRequest) -> HttpResponse:
             check()
         except NotMigrated:
             found[name] = "not migrated"
-        except Exception:
+        except Exception:  # whatever a driver raises, it is not ready
             logger.exception("not ready: %s", name)
             found[name] = "unavailable"
         else:

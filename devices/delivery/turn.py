@@ -112,7 +112,7 @@ def take_step(
             step(turn)
     except LeaseLost:
         logger.info("%s %d was taken over by another worker", kind.name, row_id)
-    except Exception:
+    except Exception:  # a fault of ours: the others of the batch go on, MOST_TAKEOVERS ends this one
         logger.exception("the step of %s %d failed; it is taken again later", kind.name, row_id)
 
 

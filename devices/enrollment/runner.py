@@ -85,7 +85,7 @@ def advance(request_id: int, lease: uuid.UUID, *, clock: Callable[[], datetime] 
             _take(turn)
     except LeaseLost:
         logger.info("request %d was taken over by another worker", request_id)
-    except Exception:
+    except Exception:  # a fault of ours: the others of the batch go on, MOST_TAKEOVERS ends this one
         logger.exception("the step of request %d failed; it is taken again later", request_id)
 
 

@@ -173,7 +173,7 @@ class _ItemsTurn(Turn):
         except (LeaseLost, OperationalError, InterfaceError):
             # the database is away: the job comes due again by itself
             raise
-        except Exception:
+        except Exception:  # a fault of ours at one device: its row says so, the other devices go on
             logger.exception("job %d failed at %s", self.job.pk, item.device_name)
             with transaction.atomic():
                 self._mark(item, JobItemStateChoices.REFUSED)

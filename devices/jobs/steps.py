@@ -49,7 +49,7 @@ class StepsTurn(Turn):
             raise
         except (PermissionDenied, SecretUnreadable) as error:
             self.finish(JobStateChoices.REFUSED, message=str(error))
-        except Exception:
+        except Exception:  # a fault of ours: the job ends and says so, or it would be begun anew for ever
             logger.exception("job %d failed", self.job.pk)
             self.finish(
                 JobStateChoices.REFUSED, message=_("An error of Fleetseal itself; see the worker's log.")
