@@ -7,7 +7,6 @@ import ctypes.util
 import os
 import pwd
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -15,31 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.peers.openssl import served
 from tests.peers.process import free_port, is_listening, running
 
 PASSWORD = "the printer's own password"
 
 _SCRIPT = Path(__file__).with_name("pappl_server.py")
-
-
-def served(port: int, server_name: str = "") -> str:
-    """SHA-256 of the certificate that is served on 127.0.0.1:`port`, as OpenSSL sees it."""
-    asked = ["-servername", server_name] if server_name else ["-noservername"]
-    seen = subprocess.run(
-        ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", *asked],
-        input=b"",
-        capture_output=True,
-        timeout=60,
-        check=False,
-    ).stdout
-    printed = subprocess.run(
-        ["openssl", "x509", "-noout", "-fingerprint", "-sha256"],
-        input=seen,
-        capture_output=True,
-        timeout=60,
-        check=True,
-    ).stdout.decode()
-    return printed.strip().split("=")[1].replace(":", "").lower()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.peers.openssl import served
 from tests.peers.process import free_port, is_listening, running
 
 _CONFIGURATION = """
@@ -127,19 +128,5 @@ def factory_certificate(key: Path, certificate: Path) -> None:
 
 
 def served_fingerprint(port: int, *, server_name: str = "localhost") -> str:
-    """SHA-256 of the leaf that `openssl s_client` gets, in lower-case hexadecimal."""
-    shown = subprocess.run(
-        ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-servername", server_name],
-        input=b"",
-        capture_output=True,
-        timeout=60,
-        check=False,
-    ).stdout
-    printed = subprocess.run(
-        ["openssl", "x509", "-noout", "-fingerprint", "-sha256"],
-        input=shown,
-        capture_output=True,
-        timeout=60,
-        check=True,
-    ).stdout.decode()
-    return printed.partition("=")[2].strip().replace(":", "").lower()
+    """`openssl.served`, asked by a name as clients of such hosts do."""
+    return served(port, server_name)

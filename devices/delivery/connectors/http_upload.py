@@ -11,19 +11,18 @@ import string
 from collections.abc import Sequence
 from typing import ClassVar
 
-import requests
 from cryptography.hazmat.primitives.asymmetric import rsa
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, gettext_noop
 
-from devices.delivery import tls
 from devices.delivery.connectors import generic_profile, profiles, upload_listing, upload_texts
-from devices.delivery.connectors.base import Capability, Connector, Endpoint, Presented
+from devices.delivery.connectors.base import Capability, Endpoint
 from devices.delivery.connectors.material import Material
 from devices.delivery.connectors.profiles import Profile
 from devices.delivery.connectors.self_test import Finding, SelfTesting
-from devices.delivery.connectors.settings import TLS_FINGERPRINT, Kind, Setting, tls_fingerprint
+from devices.delivery.connectors.settings import Kind, Setting, tls_fingerprint
 from devices.delivery.connectors.upload_walk import Visit, Walk
+from devices.delivery.connectors.web import WebConnector
 from devices.delivery.errors import DeliveryError, DeviceRefused, UnexpectedAnswer
 from devices.rules.keys import KeyUse
 from devices.texts import Sentence, localized
@@ -41,7 +40,7 @@ _RSA_ALONE = Sentence(
 )
 
 
-class HttpUploadConnector(Connector, SelfTesting):
+class HttpUploadConnector(WebConnector, SelfTesting):
     """Uploads key and certificate over the device's web pages."""
 
     label = gettext_lazy("Upload over the device's web pages")
@@ -75,9 +74,7 @@ class HttpUploadConnector(Connector, SelfTesting):
     )
     capabilities = frozenset({Capability.INSTALL, Capability.REMOVE})
     installs = frozenset({KeyUse.TLS, KeyUse.NONE})
-    pin_setting = TLS_FINGERPRINT
     patience = 150.0
-    connect_timeout: ClassVar[float] = 5.0
     read_timeout: ClassVar[float] = 20.0
 
     @property
@@ -93,12 +90,6 @@ class HttpUploadConnector(Connector, SelfTesting):
         port = self.setting("port")
         ports = self.target.tls_ports if port in self.target.tls_ports else (port,)
         return [Endpoint(self.target.host, port) for port in ports]
-
-    def present(self) -> Presented:
-        """The certificate that the device shows now."""
-        return tls.present(
-            self._endpoint, timeout=self.connect_timeout, allow_old_tls=bool(self.setting("allow_old_tls"))
-        )
 
     def install(self, material: Material) -> None:
         """Walk all steps of the profile."""
@@ -166,19 +157,6 @@ class HttpUploadConnector(Connector, SelfTesting):
         except DeliveryError as error:
             findings.append(Finding(doing, False, localized(str(error))))
         return findings
-
-    @property
-    def _endpoint(self) -> Endpoint:
-        return Endpoint(self.target.host, self.setting("port"))
-
-    def _session(self) -> requests.Session:
-        return tls.pinned_session(
-            self._endpoint,
-            pinned=self.setting(TLS_FINGERPRINT) or "",
-            installed=self.target.installed_fingerprints,
-            timeout=self.connect_timeout,
-            allow_old_tls=bool(self.setting("allow_old_tls")),
-        )
 
     def _visit(self) -> Visit:
         host = f"[{self.target.host}]" if ":" in self.target.host else self.target.host

@@ -17,10 +17,10 @@ from typing import Any, ClassVar
 import requests
 from django.utils.translation import gettext_lazy, gettext_noop
 
-from devices.delivery import tls
 from devices.delivery.connectors import http
-from devices.delivery.connectors.base import Capability, Connector, Endpoint, Material, Presented
-from devices.delivery.connectors.settings import TLS_FINGERPRINT, Kind, Setting, tls_fingerprint
+from devices.delivery.connectors.base import Capability, Endpoint, Material
+from devices.delivery.connectors.settings import Kind, Setting, tls_fingerprint
+from devices.delivery.connectors.web import WebConnector
 from devices.delivery.errors import (
     DeviceBusy,
     DeviceRefused,
@@ -73,7 +73,7 @@ _NOT_TAKEN = Sentence(
 )
 
 
-class PapplConnector(Connector):
+class PapplConnector(WebConnector):
     """Talks to the device's own web pages over HTTPS."""
 
     label = gettext_lazy("PAPPL printer application")
@@ -112,11 +112,9 @@ class PapplConnector(Connector):
     )
     capabilities = frozenset({Capability.INSTALL})
     installs = frozenset({KeyUse.TLS})
-    pin_setting = TLS_FINGERPRINT
-    connect_timeout: ClassVar[float] = 5.0
     read_timeout: ClassVar[float] = 10.0
     # a look at the certificate, the page, the login, the page again, the upload
-    patience = 5 * (connect_timeout + read_timeout)
+    patience = 5 * (WebConnector.connect_timeout + read_timeout)
 
     def install(self, material: Material) -> None:
         """GET the page for its session field, POST the form, read the banner."""
@@ -143,25 +141,6 @@ class PapplConnector(Connector):
         port = self.setting("port")
         ports = self.target.tls_ports if port in self.target.tls_ports else (port,)
         return [Endpoint(self.target.host, each) for each in ports]
-
-    def present(self) -> Presented:
-        """The certificate on the port of its web pages."""
-        return tls.present(
-            self._endpoint, timeout=self.connect_timeout, allow_old_tls=self.setting("allow_old_tls")
-        )
-
-    @property
-    def _endpoint(self) -> Endpoint:
-        return Endpoint(self.target.host, self.setting("port"))
-
-    def _session(self) -> requests.Session:
-        return tls.pinned_session(
-            self._endpoint,
-            pinned=self.setting(TLS_FINGERPRINT) or "",
-            installed=self.target.installed_fingerprints,
-            timeout=self.connect_timeout,
-            allow_old_tls=self.setting("allow_old_tls"),
-        )
 
     def _page(self, session: requests.Session) -> _Page:
         """The page with the form, after its login form where it has one. Raises WrongPassword, UnexpectedAnswer."""
