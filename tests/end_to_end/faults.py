@@ -156,7 +156,7 @@ def not_reloaded(stand: Stand) -> Row:
         device.change(reload_command=server.signal("reload"))
         device.deliver_again(new)
         then = "the reload command is corrected, “Deliver again”"
-        return device.mended(row, then, old, new, hurried=True)
+        return device.mended(row, then, old, new)
 
 
 def keeps_old(stand: Stand) -> Row:

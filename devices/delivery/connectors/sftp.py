@@ -205,6 +205,9 @@ class SftpConnector(Connector, SelfTesting):
     """Seconds of each step: connecting, signing in, one operation on a file."""
     command_timeout: ClassVar[float] = 30.0
     """Seconds of the reload command."""
+    hand_over_seconds: ClassVar[float] = 2.0
+    """Within which a server that reloads may answer with either certificate: old and new processes of nginx accept
+    side by side for 0.1 s, and one handshake during it proves nothing."""
 
     def present(self) -> Presented:
         """The host key, as the host shows it before anybody signs in."""
@@ -215,6 +218,11 @@ class SftpConnector(Connector, SelfTesting):
             f"{key.get_name()}, {key.get_bits()} bit",
             shown_by=f"ssh-keygen -lf /etc/ssh/ssh_host_{_kind_of(key)}_key.pub",
         )
+
+    @property
+    def settle_seconds(self) -> float:
+        """The hand-over, where a command has the service read the files."""
+        return self.hand_over_seconds if self.setting("reload_command") else 0.0
 
     def install(self, material: Material) -> None:
         """Stage both files, rename the key and then the certificate over the former ones, reload."""

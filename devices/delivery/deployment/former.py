@@ -38,7 +38,8 @@ def bring_back(turn: DeploymentTurn, connector: Connector) -> None:
         give_up(turn, NO_FORMER)
         return
     tries, now = row.tries + 1, turn.clock()
-    if row.tries and served_by(connector).all_are(former.fingerprint_sha256):
+    served = served_by(connector) if row.tries else None
+    if served and served.all_are(former.fingerprint_sha256):
         # what the last try sent is in use by now: nothing is sent again
         _brought_back(turn)
         return
@@ -54,16 +55,19 @@ def bring_back(turn: DeploymentTurn, connector: Connector) -> None:
             explanation = f"{NOT_SERVED}\n{error}"
             turn.rest(DeploymentEvent.NOT_BACK_YET, at, explanation=explanation, tries=tries)
         return
-    served = served_by(connector)
-    if served.all_are(former.fingerprint_sha256):
-        _brought_back(turn)
-        return
-    at = next_try(now=now, tries=tries, since=row.since) if not served.fingerprints else None
-    at = at or next_look(now=now, looks=tries)
+    settles = timedelta(seconds=connector.settle_seconds)
+    at = next_look(now=now, looks=tries)
+    if at is None or not settles:
+        served = served_by(connector)
+        if served.all_are(former.fingerprint_sha256):
+            _brought_back(turn)
+            return
+    if served and not served.fingerprints:
+        at = next_try(now=now, tries=tries, since=row.since) or at
     if at is None:
         end(turn, DeploymentEvent.GIVEN_UP, NOT_BROUGHT_BACK, tries=tries)
         return
-    at = max(at, now + timedelta(seconds=connector.settle_seconds))
+    at = max(at, now + settles)
     with transaction.atomic():
         if tries == 1 and row.restart_wanted:
             # it did not take the new key without a restart, and may not take the old one without
@@ -83,7 +87,7 @@ def _brought_back(turn: DeploymentTurn) -> None:
     KeyAndCertificate.objects.filter(pk=former.pk).update(verified_at=now)
     summary.refresh([row.device_id])
     sweep.expect(row.device, now=now)
-    end(turn, DeploymentEvent.BROUGHT_BACK, BROUGHT_BACK, **WITHOUT_FORMER)
+    end(turn, DeploymentEvent.BROUGHT_BACK, BROUGHT_BACK, tries=0, **WITHOUT_FORMER)
 
 
 def remove_former(turn: DeploymentTurn, connector: Connector) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -15,11 +16,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from devices import doorbell, inventory
 from devices.audit import SYSTEM
 from devices.delivery import dispatch, download
+from devices.delivery.connectors.sftp import SftpConnector
 from devices.delivery.deployment import runner as deployment_runner
+from devices.delivery.deployment.texts import SETTLES
 from devices.models import Deployment, Device, KeyAndCertificate
 from tests.devices.delivery.issued import issue
 from tests.devices.enrollment.steps import Clock
 from tests.devices.factories import make_device
+from tests.peers.nginx import WebServer, web_server
 from tests.peers.pappl import Pappl, printer
 from tests.peers.ssh_host import SshHost, TlsServer, served_fingerprint, ssh_host, tls_server
 
@@ -70,7 +74,7 @@ def until_it_ends(key: KeyAndCertificate, *, most: int = 12) -> Deployment:
     raise AssertionError(f"it did not end: {row.state} {row.explanation}")
 
 
-def sftp_device(host: SshHost, server: TlsServer, **settings: Any) -> Device:
+def sftp_device(host: SshHost, server: TlsServer | WebServer, **settings: Any) -> Device:
     return make_device(
         host="127.0.0.1",
         tls_ports=[server.port],
@@ -82,7 +86,9 @@ def sftp_device(host: SshHost, server: TlsServer, **settings: Any) -> Device:
             "host_key_fingerprint": host.fingerprint,
             "key_path": str(server.key),
             "certificate_path": str(server.certificate),
-            "reload_command": server.reload_command,
+            "reload_command": server.reload_command
+            if isinstance(server, TlsServer)
+            else server.signal("reload"),
             **settings,
         },
     )
@@ -93,6 +99,21 @@ def test_sftp_to_an_openssh_host_with_a_tls_server_behind_it(host: SshHost, serv
     row = until_it_ends(key)
     assert (row.state, row.explanation) == ("verified", "")
     assert served_fingerprint(server.port) == key.fingerprint_sha256
+
+
+def test_a_web_server_that_hands_over_is_looked_at_afterwards(host: SshHost, tmp_path: Path) -> None:
+    """For 0.1 s after its reload nginx answers with either certificate."""
+    clock = Clock()
+    with web_server(tmp_path / "web") as nginx:
+        key = issue(sftp_device(host, nginx))
+        row = step(key, clock)
+        assert (row.state, row.explanation, row.lease) == ("active", SETTLES, None)
+        assert row.next_action_at
+        assert row.sent_at
+        assert row.next_action_at - row.sent_at >= timedelta(seconds=SftpConnector.hand_over_seconds)
+        time.sleep(SftpConnector.hand_over_seconds)  # the server's own clock cannot be set forward
+        assert step(key, clock).state == "verified"
+        assert {nginx.served for _look in range(20)} == {key.fingerprint_sha256}
 
 
 def test_a_host_that_does_not_reload_gets_the_old_key_back(host: SshHost, server: TlsServer) -> None:
