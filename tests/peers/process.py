@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import pwd
+import random
 import socket
 import subprocess
 import time
@@ -13,13 +14,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+_PORTS = range(20_000, 30_000)
+"""Below those that Linux gives to outgoing connections: one of them could take a port before its server does."""
 
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+_ports_left: list[int] = []
+
+
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    """A port of 127.0.0.1 that nobody had a moment ago, and that nobody else of this run is given."""
+    while True:
+        if not _ports_left:
+            # test processes that run side by side draw from different ones
+            number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+            _ports_left.extend(_PORTS[number :: int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))])
+            random.SystemRandom().shuffle(_ports_left)
+        with socket.socket(type=kind) as probe, contextlib.suppress(OSError):
+            port = _ports_left.pop()
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def is_listening(port: int) -> bool:

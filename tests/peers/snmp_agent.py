@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.peers.process import running
+from tests.peers.process import free_port, running
 
 USERNAME, AUTH_PASSWORD, PRIVACY_PASSWORD = "fleetseal", "auth-pass-7731", "privacy-pass-7731"
 COMMUNITY = "community-7731"
@@ -39,19 +39,11 @@ override -rw {reset} integer {idle_reset}
 """
 
 
-def free_udp_port() -> int:
-    """A UDP port of 127.0.0.1 that nobody had a moment ago."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 class SnmpAgent:
     """A running snmpd."""
 
     def __init__(self, directory: Path, program: str, hosts: Sequence[str]) -> None:
-        self.port = free_udp_port()
+        self.port = free_port(socket.SOCK_DGRAM)
         self._directory, self._program = directory, program
         self._running: contextlib.AbstractContextManager[subprocess.Popen[bytes]] | None = None
         (directory / "snmpd.conf").write_text(

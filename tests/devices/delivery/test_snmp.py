@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,7 +23,8 @@ from devices.delivery.errors import (
 )
 from tests.peers import snmp_agent as peer
 from tests.peers.ipp_printer import ipp_printer
-from tests.peers.snmp_agent import SnmpAgent, free_udp_port, snmp_agent
+from tests.peers.process import free_port
+from tests.peers.snmp_agent import SnmpAgent, snmp_agent
 
 V3_SECRETS = {"auth_password": peer.AUTH_PASSWORD, "privacy_password": peer.PRIVACY_PASSWORD}
 BOTH = ["3", "2c"]
@@ -136,7 +138,7 @@ class TestErrors:
     def test_nobody_there(self, version: str) -> None:
         access = Access(
             "127.0.0.1",
-            free_udp_port(),
+            free_port(socket.SOCK_DGRAM),
             version=version,
             username="x",
             secrets=V3_SECRETS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -15,7 +16,8 @@ from devices.delivery.connectors.snmp_device import IDENTITY_COLUMNS, identity_o
 from devices.delivery.connectors.snmp_many import SnmpMany
 from devices.delivery.errors import Unreachable, WrongPassword
 from tests.peers import snmp_agent as peer
-from tests.peers.snmp_agent import SnmpAgent, free_udp_port, snmp_agent
+from tests.peers.process import free_port
+from tests.peers.snmp_agent import SnmpAgent, snmp_agent
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def v2c(agent: SnmpAgent) -> Access:
 
 
 def test_each_gets_its_own_answer_in_order(agent: SnmpAgent, engines: list[Any]) -> None:
-    silent = replace(v2c(agent), port=free_udp_port(), timeout=0.2, retries=0)
+    silent = replace(v2c(agent), port=free_port(socket.SOCK_DGRAM), timeout=0.2, retries=0)
     # the wrong one last: what an engine knows of a user must not come from another device's
     asked = [v3(agent), silent, v2c(agent), replace(v2c(agent), host="no host"), v3(agent)]
     with SnmpMany() as many:
