@@ -42,12 +42,12 @@ class Overview:
     expires_unrenewed: int
     """Devices whose certificate will expire before anything is requested."""
     failures: list[tuple[str, int]]
-    """[Details] of devices whose last request failed, with their number, most frequent first."""
+    """[Details] of devices whose last request failed, with their number, most frequent first, then by their names."""
     due: list[IssuanceRequest]
-    """Requests that wait for their time or their poll, soonest first."""
+    """Requests that wait for their time or their poll, soonest first; of one moment the older first."""
     expiring: list[KeyAndCertificate]
     latest: list[IssuanceRequest]
-    """Ended requests, newest first."""
+    """Ended requests, newest first; of one moment the newer first."""
     hours: list[Hour]
     """HOURS entries, oldest first; the last one is the hour that runs."""
 
@@ -71,19 +71,19 @@ def fleet_overview(now: datetime) -> Overview:
         drifted=Device.objects.exclude(drift="").count(),
         expires_unrenewed=Device.objects.filter(Device.EXPIRES_UNRENEWED).count(),
         timers_on=ScepSettings.objects.filter(timer_enabled=True).count(),
-        failures=failures.most_common(),
+        failures=sorted(failures.items(), key=lambda found: (-found[1], found[0])),
         due=list(
             IssuanceRequest.objects.filter(state__in=sorted(OPEN_STATES))
             .select_related("device__group", "server")
-            .order_by("next_action_at")[:_ROWS]
+            .order_by("next_action_at", "pk")[:_ROWS]
         ),
         expiring=list(
-            KeyAndCertificate.objects.select_related("device__group").order_by("not_after")[:_ROWS]
+            KeyAndCertificate.objects.select_related("device__group").order_by("not_after", "pk")[:_ROWS]
         ),
         latest=list(
             IssuanceRequest.objects.filter(state__in=sorted(CLOSED_STATES))
             .select_related("device__group", "certificate")
-            .order_by("-completed_at")[:_LATEST_ROWS]
+            .order_by("-completed_at", "-pk")[:_LATEST_ROWS]
         ),
         hours=_hours(now),
     )

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from devices.models import Device, IssuanceRequest, summary
+from devices.models import Device, IssuanceRequest, KeyAndCertificate, summary
 from devices.rules.lifecycle import State
 from devices.statistics import HOURS, fleet_overview
 from tests.devices.factories import make_device, make_key, make_server, make_timed_device
@@ -54,6 +54,23 @@ def test_it_counts_what_the_logs_say() -> None:
     assert overview.hours[-3].error == 1
     assert sum(hour.error for hour in overview.hours) == 2, "30 hours ago is not within the last 24"
     assert fresh.status == ""
+
+
+def test_what_is_of_one_moment_comes_in_one_order() -> None:
+    names = ["Deferred", "Communication Error (TOP ERROR)"]
+    devices = [make_device() for _ in range(6)]
+    for number, device in enumerate(devices):
+        ended(device, State.FAILED, details=names[number % 2])
+    timed = [make_timed_device(make_server()) for _ in range(4)]
+    keys = [make_key(device) for device in devices]
+    # rows that are written anew lie elsewhere in the table
+    for model in (IssuanceRequest, KeyAndCertificate):
+        model.objects.filter(device__in=[devices[0], timed[0]]).update(server=None)
+    overview = fleet_overview(NOW)
+    assert [request.device for request in overview.latest] == devices[::-1]
+    assert [request.device for request in overview.due] == timed
+    assert overview.expiring == keys
+    assert overview.failures == [(name, 3) for name in sorted(names)]
 
 
 def test_its_cost_does_not_grow_with_the_fleet() -> None:
