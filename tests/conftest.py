@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from django.contrib.auth.models import Group, User
 from django.core.cache import cache
@@ -13,9 +15,17 @@ from django.test import Client
 from devices.access import ADMINISTRATOR, OPERATOR, VIEWER
 from devices.audit import Actor
 from devices.models import AuditEvent
+from tests.devices import factories
 from tests.peers.mfps import Mfps, virtual_mfps
 
 PASSWORD = "correct horse battery staple"
+
+# the same examples in every run, however slow the machine; --hypothesis-profile=explore looks for others
+hypothesis.settings.register_profile(
+    "explore", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.register_profile("tests", hypothesis.settings.get_profile("explore"), derandomize=True)
+hypothesis.settings.load_profile("tests")
 
 
 def pytest_configure() -> None:
@@ -34,14 +44,23 @@ def pytest_collection_finish() -> None:
     for source in Path(settings.LOCALE_PATHS[0]).glob("*/LC_MESSAGES/*.po"):
         compiled = source.with_suffix(".mo")
         if not compiled.exists() or compiled.stat().st_mtime < source.stat().st_mtime:
-            with source.open("rb") as catalog, compiled.open("wb") as file:
+            # whole at once: another worker of this session may be reading it
+            whole = compiled.with_suffix(f".{os.getpid()}.mo")
+            with source.open("rb") as catalog, whole.open("wb") as file:
                 write_mo(file, read_po(catalog))
+            whole.replace(compiled)
 
 
 @pytest.fixture(autouse=True)
 def no_tries_left_over() -> None:
     """How often one test signed in does not count for the next."""
     cache.clear()
+
+
+@pytest.fixture(autouse=True)
+def time_goes_on() -> None:
+    """What has just passed for one test may be long ago for a later one."""
+    factories.begin_test()
 
 
 def member_of(group: str) -> User:

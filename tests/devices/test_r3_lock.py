@@ -16,7 +16,7 @@ from devices.errors import Conflict
 from devices.models import AuditEvent, Device, IssuanceRequest, ScepServer, ScepSettings
 from tests.devices.conftest import client_of
 from tests.devices.enrollment.test_requests import put_under_way
-from tests.devices.factories import START, make_server, make_timed_device
+from tests.devices.factories import PATIENCE, just_passed, make_server, make_timed_device
 
 pytestmark = pytest.mark.django_db
 
@@ -59,7 +59,7 @@ class TestServer:
         (event,) = AuditEvent.objects.filter(action="scepserver.update")
         assert event.changes == {
             "url": ["http://ca.example.com/scep", NEW_URL],
-            "timeout": [5, 9],
+            "timeout": [PATIENCE, 9],
             "suspended_timers": 3,
         }
 
@@ -91,7 +91,7 @@ class TestServer:
             "name": server.name,
             "url": NEW_URL,
             "port": "",
-            "timeout": "5",
+            "timeout": str(PATIENCE),
             "renewal_form": server.renewal_form,
         }
         assert administrator_client.post(f"{address}?suspend=1", values).status_code == 302
@@ -126,7 +126,7 @@ class TestDevice:
         values = {
             "server": other.pk,
             "timer_enabled": "on",
-            "request_start_at": START.strftime("%Y-%m-%dT%H:%M:%S"),
+            "request_start_at": just_passed().strftime("%Y-%m-%dT%H:%M:%S"),
             "auto_adjust": "on",
             "polling_count": "0",
             "polling_interval_seconds": "60",

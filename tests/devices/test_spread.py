@@ -18,7 +18,6 @@ from devices.enrollment import requests
 from devices.enrollment.moving import Seen, move_start
 from devices.errors import Conflict
 from devices.forecast import forecast
-from devices.jobs import run
 from devices.jobs import spread as jobs
 from devices.models import AuditEvent, Device, DeviceGroup, IssuanceRequest, ScepServer, ScepSettings
 from devices.rules.lifecycle import State
@@ -26,6 +25,7 @@ from devices.rules.load import minute_of
 from devices.spread import Spread, next_peak, propose_spread
 from tests.conftest import member_of
 from tests.devices.factories import make_device, make_key, make_server, make_timed_device
+from tests.devices.transfer.files import work
 
 pytestmark = pytest.mark.django_db
 
@@ -64,11 +64,6 @@ def members(group: DeviceGroup | None, server: ScepServer, count: int = 10, **se
 def proposed(group: DeviceGroup, **changes: Any) -> Spread:
     window: dict[str, Any] = {"window_start": PEAK, "window_hours": 1, "now": NOW}
     return propose_spread(group, **window | changes)
-
-
-def work() -> None:
-    for job_id, lease in run.claim_due(timezone.now()):
-        run.advance(job_id, lease)
 
 
 def times(devices: list[Device]) -> list[datetime]:

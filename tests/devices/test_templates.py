@@ -20,7 +20,7 @@ from devices.models import AuditEvent, Device, DeviceGroup, ScepSettings, Settin
 from devices.templates import Outcome, Snapshot
 from tests.conftest import member_of
 from tests.devices.enrollment.test_requests import put_under_way
-from tests.devices.factories import CHALLENGE, START, make_device, make_server, make_timed_device
+from tests.devices.factories import CHALLENGE, just_passed, make_device, make_server, make_timed_device
 
 pytestmark = pytest.mark.django_db
 
@@ -103,7 +103,7 @@ class TestKeeping:
             ({"server": None}, "server", "Choose a SCEP server"),
             ({"timer_enabled": None}, "timer_enabled", "must be either True or False"),
             ({"request_start_at": "tomorrow"}, "request_start_at", "invalid format"),
-            ({"request_start_at": START}, "request_start_at", "without a time zone"),
+            ({"request_start_at": just_passed()}, "request_start_at", "without a time zone"),
             ({"timer_enabled": True, "request_start_at": None}, "request_start_at", "before you switch"),
             ({"auto_adjust": "perhaps"}, "auto_adjust", "must be either True or False"),
             ({"polling_count": 101}, "polling_count", "less than or equal to 100"),
@@ -146,7 +146,7 @@ class TestKeeping:
         device = make_timed_device(make_server(), key_use="tls")
         stored = ScepSettings.objects.select_related("server").get(device=device)
         settings = {name: getattr(stored, name) for name in SETTINGS_FIELDS}
-        settings |= {"request_start_at": START.replace(tzinfo=None)}
+        settings |= {"request_start_at": just_passed().replace(tzinfo=None)}
         template = make_template(settings=settings)
         assert set(template.values) == set(SETTINGS_FIELDS), "a setting that is added needs a word here"
         assert not templates.apply(actor, device, Snapshot.of(template)), "the device has it all"
@@ -315,6 +315,6 @@ class TestPreview:
         device = make_timed_device(make_server())
         settings = ScepSettings.objects.select_related("server").get(device=device)
         with CaptureQueriesContext(connection) as captured:
-            plan = requests.plan_settings(settings, device, None, {"key_length": 4096}, now=START)
+            plan = requests.plan_settings(settings, device, None, {"key_length": 4096}, now=just_passed())
         assert plan.changes == {"key_length": [2048, 4096]}
         assert len(captured) == 0

@@ -152,12 +152,12 @@ def test_of_several_at_once_one_is_taken(part: str, field: str) -> None:
 
     def change(number: int) -> int:
         try:
-            barrier.wait(timeout=60)
+            barrier.wait(timeout=600)
             body = {field: f"value {number}"}
             return int(clients[number].patch(address, body, headers={"If-Match": known}).status_code)
         finally:
             connections.close_all()
 
     with ThreadPoolExecutor(len(clients)) as pool:
-        statuses = sorted(pool.map(change, range(len(clients)), timeout=60))
+        statuses = sorted(pool.map(change, range(len(clients)), timeout=600))
     assert statuses == [200, 412, 412, 412]

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from devices.models import AuditEvent, Device, DeviceGroup, ScepServer
-from tests.devices.factories import make_device, make_server, make_timed_device
+from tests.devices.factories import PATIENCE, make_device, make_server, make_timed_device
 
 pytestmark = pytest.mark.django_db
 
@@ -176,7 +176,7 @@ class TestProblems:
             assert response.status_code == 409
             assert response.json()["code"] == code
             assert response.json()["detail"]
-        assert ScepServer.objects.get().timeout == 5
+        assert ScepServer.objects.get().timeout == PATIENCE
 
     def test_no_such_thing(self, api: APIClient) -> None:
         for address in (f"{DEVICES}77/", f"{DEVICES}77/keys/", f"{DEVICES}77/scep-settings/"):

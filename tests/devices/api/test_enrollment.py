@@ -8,7 +8,7 @@ import pytest
 from rest_framework.test import APIClient
 
 from devices.models import Device, IssuanceRequest, ScepSettings
-from tests.devices.factories import CHALLENGE, START, make_device, make_key, make_server
+from tests.devices.factories import CHALLENGE, just_passed, make_device, make_key, make_server
 
 pytestmark = pytest.mark.django_db
 
@@ -35,7 +35,7 @@ class TestScepSettings:
             {
                 "server": server.pk,
                 "timer_enabled": True,
-                "request_start_at": START.isoformat(),
+                "request_start_at": just_passed().isoformat(),
                 "challenge_password": CHALLENGE,
             },
         )
@@ -96,7 +96,9 @@ class TestScepSettings:
         assert ScepSettings.objects.get(device=device).organization == ""
 
     def test_r3_the_lock(self, api: APIClient) -> None:
-        device = make_device(make_server(), settings={"timer_enabled": True, "request_start_at": START})
+        device = make_device(
+            make_server(), settings={"timer_enabled": True, "request_start_at": just_passed()}
+        )
         response = api.patch(of(device, "scep-settings"), {"server": make_server().pk})
         assert (response.status_code, response.json()["code"]) == (409, "timer_enabled")
 
@@ -117,7 +119,9 @@ class TestIssuanceRequests:
         assert (again.status_code, again.json()["code"]) == (409, "request_open")
 
     def test_r7_not_while_the_timer_is_on(self, api: APIClient) -> None:
-        device = make_device(make_server(), settings={"timer_enabled": True, "request_start_at": START})
+        device = make_device(
+            make_server(), settings={"timer_enabled": True, "request_start_at": just_passed()}
+        )
         response = api.post(of(device, "issuance-requests"), {})
         assert (response.status_code, response.json()["code"]) == (409, "timer_enabled")
 
@@ -132,8 +136,8 @@ class TestIssuanceRequests:
                 state="failed" if sequence % 2 else "successful",
                 details="Deferred" if sequence % 2 else "",
                 certificate=None if sequence % 2 else key,
-                request_at=START,
-                completed_at=START,
+                request_at=just_passed(),
+                completed_at=just_passed(),
             )
             for sequence in range(5, 25)
         )

@@ -14,12 +14,12 @@ from rest_framework.test import APIClient
 from devices import doorbell, inventory
 from devices.audit import SYSTEM
 from devices.enrollment import requests
-from devices.jobs import run
 from devices.models import Device, DeviceGroup, IssuanceRequest, Job, ScepServer
 from tests.conftest import member_of
 from tests.devices.api.test_jobs import JOBS
 from tests.devices.conftest import client_of
 from tests.devices.factories import make_server, make_timed_device
+from tests.devices.transfer.files import work
 
 pytestmark = pytest.mark.django_db
 
@@ -137,8 +137,7 @@ class TestSpread:
         assert response.status_code == 202
         job = response.json()["job"]
         assert (job["kind"], job["total"], job["parameters"]["group"]) == ("spread", 5, "Head office")
-        for job_id, lease in run.claim_due(timezone.now()):
-            run.advance(job_id, lease)
+        work()
         assert api.get(f"{JOBS}{job['id']}/").json()["done"] == 5
         (one,) = api.get(FORECAST, {"server": server.pk}).json()["servers"]
         assert one["minutes_over"] == 0

@@ -231,12 +231,12 @@ def at_once() -> Callable[..., list[Any]]:
 
         def one(call: Callable[[], Any]) -> Any:
             try:
-                barrier.wait(timeout=60)
+                barrier.wait(timeout=600)
                 return call()
             finally:
                 connections.close_all()
 
         with ThreadPoolExecutor(len(calls)) as pool:
-            return [future.result(timeout=60) for future in [pool.submit(one, call) for call in calls]]
+            return [future.result(timeout=600) for future in [pool.submit(one, call) for call in calls]]
 
     return run

@@ -72,7 +72,7 @@ def asked(root: APIClient, device: Device, monkeypatch: pytest.MonkeyPatch) -> l
 
         def slow(*args: Any) -> Any:
             with ThreadPoolExecutor(1) as pool:
-                second = pool.submit(again).result(timeout=60)
+                second = pool.submit(again).result(timeout=600)
             found.append(Seen(connection.in_atomic_block, second))
             return ask(*args)
 

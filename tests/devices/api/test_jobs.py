@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.utils import timezone
 from rest_framework.test import APIClient
 
-from devices.jobs import run
 from devices.models import Device, Job
 from tests.devices.factories import CHALLENGE, make_device, make_server
+from tests.devices.transfer.files import work
 
 pytestmark = pytest.mark.django_db
 
@@ -21,11 +20,6 @@ JOBS = "/api/v1/jobs/"
 def fleet() -> list[Device]:
     server = make_server()
     return [make_device(server, location="Berlin" if number else "Tokyo") for number in range(3)]
-
-
-def work() -> None:
-    for job_id, lease in run.claim_due(timezone.now()):
-        run.advance(job_id, lease)
 
 
 def test_r7_by_ids_with_progress_and_results(api: APIClient, fleet: list[Device]) -> None:

@@ -13,7 +13,7 @@ from rest_framework.test import APIClient
 
 from devices.filters import DEVICE_ORDERINGS
 from devices.models import Device
-from tests.devices.factories import START
+from tests.devices.factories import just_passed
 
 pytestmark = pytest.mark.django_db
 
@@ -31,7 +31,7 @@ def make(number: int, **fields: Any) -> None:
             model=f"X{n % 3}",
             location=f"Floor {n % 2}",
             status=("", "error", "successful")[n % 3],
-            **{name: START + timedelta(hours=n % 4) if n % 3 else None for name in MOMENTS},
+            **{name: just_passed() + timedelta(hours=n % 4) if n % 3 else None for name in MOMENTS},
             **fields,
         )
         for n in range(number)

@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from django.utils import timezone
 from rest_framework.test import APIClient
 
-from devices.jobs import run
 from devices.models import AuditEvent, Device, Job, ScepServer, ScepSettings, SettingsTemplate
 from tests.devices.factories import CHALLENGE, make_device, make_server, make_timed_device
+from tests.devices.transfer.files import work
 
 pytestmark = pytest.mark.django_db
 
@@ -208,8 +207,7 @@ class TestApplying:
         assert job["parameters"]["template_name"] == "Office"
         assert job["parameters"]["settings"]["key_length"] == 3072
         assert job["parameters"]["suspend_timers"] is False
-        for job_id, lease in run.claim_due(timezone.now()):
-            run.advance(job_id, lease)
+        work()
         job = api.get(f"{JOBS}{job['id']}/").json()
         assert (job["state"], job["done"], job["refused"]) == ("finished", 2, 1)
         items = {item["device"]: item for item in api.get(f"{JOBS}{job['id']}/items/").json()["results"]}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
-from django.core.cache import caches
 from django.core.cache.backends.redis import RedisCache
 from django.test import Client, override_settings
 from rest_framework.test import APIClient
@@ -22,8 +22,12 @@ DEVICES = "/api/v1/devices/"
 
 @pytest.fixture(autouse=True)
 def three_an_hour(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """And a counter that is waited for: one that is slow would limit nobody, here and in the tests before."""
     monkeypatch.setattr(throttling, "_clock", lambda: 7200.0)
-    caches["counters"].clear()
+    monkeypatch.setattr(throttling, "_pause_ends", 0.0)
+    counters = RedisCache(settings.CACHES["counters"]["LOCATION"], {})
+    counters.clear()
+    monkeypatch.setattr(throttling, "caches", {"counters": counters})
     with override_settings(API_RATE=(3, 3600)):
         yield
 
@@ -64,7 +68,6 @@ def test_without_a_limit_nobody_counts(api: APIClient) -> None:
 def test_a_counter_that_is_away_limits_nobody_and_is_left_alone_for_a_while(
     api: APIClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(throttling, "_pause_ends", 0.0)
     nobody = RedisCache(f"redis://127.0.0.1:{free_port()}", {})
     monkeypatch.setattr(throttling, "caches", {"counters": nobody})
     assert {api.get(DEVICES).status_code for _ in range(5)} == {200}

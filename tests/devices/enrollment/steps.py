@@ -20,9 +20,11 @@ class Clock:
 
     def __init__(self) -> None:
         self.ahead = timedelta()
+        self.stands_at: datetime | None = None
+        """Where it stands, for what has not come yet: real time may be past it by then."""
 
     def __call__(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
+        return self.stands_at or datetime.now(UTC) + self.ahead
 
 
 class Ca:

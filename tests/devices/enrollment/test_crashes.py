@@ -172,7 +172,7 @@ def test_two_workers_with_the_same_task_send_one_request(ca: Ca, clock: Clock, r
 
     def worker() -> None:
         try:
-            start.wait(60)
+            start.wait(600)
             for lease, ids in list(rings):
                 for request_id in ids:
                     runner.advance(request_id, lease, clock=clock)
@@ -183,6 +183,6 @@ def test_two_workers_with_the_same_task_send_one_request(ca: Ca, clock: Clock, r
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(600)
     assert [ended(device).state for device in devices] == [State.SUCCESSFUL] * 4
     assert sorted(ca.log) == [("PKCSReq", "issued")] * 4

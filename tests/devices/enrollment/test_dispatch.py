@@ -19,9 +19,12 @@ from devices.audit import SYSTEM
 from devices.enrollment import dispatch, requests, runner
 from devices.models import IssuanceRequest
 from fleet.celery import app
-from tests.devices.factories import START, make_device, make_server, make_timed_device
+from tests.devices.factories import just_passed, make_device, make_server, make_timed_device
 
-LATER = START + timedelta(minutes=30)
+
+def later() -> datetime:
+    """When dispatchers and workers look: the start of a timed device is due."""
+    return just_passed() + timedelta(minutes=30)
 
 
 class Bell:
@@ -59,22 +62,22 @@ class TestDispatch:
     def test_what_is_due_is_claimed_and_rung_for_and_nothing_else(self, bell: Bell) -> None:
         server = make_server()
         due = [make_timed_device(server) for _ in range(3)]
-        waiting = make_timed_device(server, request_start_at=LATER + timedelta(seconds=1))
-        assert dispatch.dispatch_due(LATER) == 3
+        waiting = make_timed_device(server, request_start_at=later() + timedelta(seconds=1))
+        assert dispatch.dispatch_due(later()) == 3
         rows = {request.device_id: request for request in IssuanceRequest.objects.all()}
         assert sorted(bell.ids) == sorted(rows[device.pk].pk for device in due)
         lease = bell.rings[0][0]
         for device in due:
             assert rows[device.pk].lease == lease
-            assert rows[device.pk].next_action_at == LATER + timedelta(
+            assert rows[device.pk].next_action_at == later() + timedelta(
                 seconds=settings.DISPATCH_LEASE_SECONDS
             )
         assert rows[waiting.pk].lease is None
 
     def test_a_claimed_request_is_left_alone_until_its_lease_runs_out(self, bell: Bell) -> None:
         make_timed_device(make_server())
-        dispatch.dispatch_due(LATER)
-        lease_end = LATER + timedelta(seconds=settings.DISPATCH_LEASE_SECONDS)
+        dispatch.dispatch_due(later())
+        lease_end = later() + timedelta(seconds=settings.DISPATCH_LEASE_SECONDS)
         assert dispatch.dispatch_due(lease_end - timedelta(milliseconds=1)) == 0
         assert dispatch.dispatch_due(lease_end) == 1
         first, second = bell.rings
@@ -84,27 +87,27 @@ class TestDispatch:
     def test_the_longest_due_come_first(self, bell: Bell) -> None:
         server = make_server(max_requests_at_once=1)
         make_timed_device(server)
-        longest = make_timed_device(server, request_start_at=START - timedelta(minutes=1))
-        dispatch.dispatch_due(LATER)
+        longest = make_timed_device(server, request_start_at=just_passed() - timedelta(minutes=1))
+        dispatch.dispatch_due(later())
         assert bell.ids == [IssuanceRequest.objects.get(device=longest).pk]
 
     def test_most_at_once_counts_what_is_in_flight(self, bell: Bell) -> None:
         server = make_server(max_requests_at_once=2)
         for _ in range(5):
             make_timed_device(server)
-        assert dispatch.dispatch_due(LATER) == 2
-        assert dispatch.dispatch_due(LATER) == 0
+        assert dispatch.dispatch_due(later()) == 2
+        assert dispatch.dispatch_due(later()) == 0
         end(bell.ids[0])
-        assert dispatch.dispatch_due(LATER) == 1
+        assert dispatch.dispatch_due(later()) == 1
 
     def test_most_per_minute_counts_what_was_claimed_lately(self, bell: Bell) -> None:
         server = make_server(max_requests_per_minute=3)
         for _ in range(7):
             make_timed_device(server)
-        assert dispatch.dispatch_due(LATER) == 3
-        bell.answer(LATER)
-        assert dispatch.dispatch_due(LATER + timedelta(seconds=59)) == 0
-        assert dispatch.dispatch_due(LATER + timedelta(seconds=60)) == 3
+        assert dispatch.dispatch_due(later()) == 3
+        bell.answer(later())
+        assert dispatch.dispatch_due(later() + timedelta(seconds=59)) == 0
+        assert dispatch.dispatch_due(later() + timedelta(seconds=60)) == 3
 
     def test_most_per_minute_counts_every_poll_within_it(self, bell: Bell) -> None:
         device = make_timed_device(
@@ -113,8 +116,8 @@ class TestDispatch:
         claimed = []
         for second in range(0, 75, 5):
             # as a worker leaves a request that is to be polled right away
-            now = LATER + timedelta(seconds=second)
-            IssuanceRequest.objects.filter(device=device).update(lease=None, next_action_at=LATER)
+            now = later() + timedelta(seconds=second)
+            IssuanceRequest.objects.filter(device=device).update(lease=None, next_action_at=later())
             claimed.append(dispatch.dispatch_due(now))
             bell.answer(now)
         assert all(sum(claimed[first : first + 12]) <= 3 for first in range(len(claimed)))
@@ -124,25 +127,25 @@ class TestDispatch:
         make_timed_device(make_server(max_requests_per_minute=2))
         bell.broken = True
         for second in range(0, 40, 2):
-            dispatch.dispatch_due(LATER + timedelta(seconds=second))
+            dispatch.dispatch_due(later() + timedelta(seconds=second))
         bell.broken = False
-        assert dispatch.dispatch_due(LATER + timedelta(seconds=40)) == 1
+        assert dispatch.dispatch_due(later() + timedelta(seconds=40)) == 1
 
     def test_most_per_minute_counts_from_when_a_worker_takes_a_request_up(self, bell: Bell) -> None:
         server = make_server(max_requests_per_minute=2)
         for _ in range(4):
             make_timed_device(server)
-        assert dispatch.dispatch_due(LATER) == 2
-        late = LATER + timedelta(seconds=settings.DISPATCH_LEASE_SECONDS - 1)
+        assert dispatch.dispatch_due(later()) == 2
+        late = later() + timedelta(seconds=settings.DISPATCH_LEASE_SECONDS - 1)
         bell.answer(late)
         assert dispatch.dispatch_due(late + timedelta(seconds=59)) == 0
         assert dispatch.dispatch_due(late + timedelta(seconds=60)) == 2
 
     def test_a_worker_that_comes_after_its_lease_leaves_the_request_alone(self, bell: Bell) -> None:
         device = make_timed_device(make_server())
-        dispatch.dispatch_due(LATER)
+        dispatch.dispatch_due(later())
         ((lease, (request_id,)),) = bell.rings
-        lease_end = LATER + timedelta(seconds=settings.DISPATCH_LEASE_SECONDS)
+        lease_end = later() + timedelta(seconds=settings.DISPATCH_LEASE_SECONDS)
         runner.advance(request_id, lease, clock=lambda: lease_end)
         request = IssuanceRequest.objects.get(device=device)
         assert (request.state, request.lease, request.takeovers) == ("scheduled", lease, 0)
@@ -152,20 +155,20 @@ class TestDispatch:
         for _ in range(3):
             make_timed_device(narrow)
             make_timed_device(wide)
-        assert dispatch.dispatch_due(LATER) == 1 + 3
+        assert dispatch.dispatch_due(later()) == 1 + 3
 
     def test_a_request_whose_server_was_removed_is_claimed_too(self, bell: Bell) -> None:
         device = make_timed_device(make_server())
         IssuanceRequest.objects.filter(device=device).update(server=None)
-        assert dispatch.dispatch_due(LATER) == 1
+        assert dispatch.dispatch_due(later()) == 1
 
     def test_what_could_not_be_rung_for_is_given_back(self, bell: Bell) -> None:
         make_timed_device(make_server())
         bell.broken = True
-        dispatch.dispatch_due(LATER)
+        dispatch.dispatch_due(later())
         assert IssuanceRequest.objects.get().lease is None
         bell.broken = False
-        assert dispatch.dispatch_due(LATER) == 1
+        assert dispatch.dispatch_due(later()) == 1
 
     def test_a_tick_costs_the_same_for_many_and_few(self, bell: Bell) -> None:
         server = make_server()
@@ -174,7 +177,7 @@ class TestDispatch:
             for _ in range(devices):
                 make_timed_device(server)
             with CaptureQueriesContext(connection) as captured:
-                assert dispatch.dispatch_due(LATER) == devices
+                assert dispatch.dispatch_due(later()) == devices
             queries.append(len(captured))
         assert queries[0] == queries[1] <= 12
 
@@ -187,7 +190,7 @@ class TestDispatch:
 def end(request_id: int) -> None:
     """As a worker ends a request."""
     IssuanceRequest.objects.filter(pk=request_id).update(
-        state="failed", completed_at=LATER, next_action_at=None, lease=None
+        state="failed", completed_at=later(), next_action_at=None, lease=None
     )
 
 
@@ -201,9 +204,9 @@ def test_four_dispatchers_at_once_claim_every_request_exactly_once(bell: Bell) -
 
     def ticks() -> None:
         try:
-            start.wait(60)
+            start.wait(600)
             for _ in range(4):
-                dispatch.dispatch_due(LATER)
+                dispatch.dispatch_due(later())
         except BaseException as error:
             failures.append(error)
         finally:
@@ -213,7 +216,7 @@ def test_four_dispatchers_at_once_claim_every_request_exactly_once(bell: Bell) -
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(600)
     assert not failures
     assert Counter(bell.ids) == Counter(IssuanceRequest.objects.values_list("pk", flat=True))
     assert len(bell.ids) == 60

@@ -27,8 +27,10 @@ class TestPolling:
         assert (waiting.state, waiting.polls_left, waiting.lease) == (State.PENDING, 2, None)
         device.refresh_from_db()
         assert device.status == "processing"
-        clock.ahead = timedelta(seconds=58)
+        assert waiting.next_action_at is not None
+        clock.stands_at = waiting.next_action_at - timedelta(seconds=1)
         assert work(clock, rings) == 0
+        clock.stands_at = None
         for seconds in (61, 122):
             clock.ahead = timedelta(seconds=seconds)
             assert work(clock, rings) == 1

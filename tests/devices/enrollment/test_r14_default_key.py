@@ -22,7 +22,7 @@ from devices.models import AuditEvent, Device, IssuanceRequest, KeyAndCertificat
 from devices.rules.lifecycle import DETAILS_KEY_LIMIT, UNDER_WAY_STATES
 from tests.conftest import member_of
 from tests.devices.enrollment.steps import Ca, Clock, Rings, ended, timed, work
-from tests.devices.factories import START, make_device, make_key, make_server
+from tests.devices.factories import just_passed, make_device, make_key, make_server
 
 pytestmark = pytest.mark.django_db
 
@@ -45,7 +45,7 @@ def make_under_way(device: Device, **fields: Any) -> IssuanceRequest:
         "private_key_encrypted": b"x",
         "csr_encrypted": b"x",
         "signer_certificate": b"x",
-        "started_at": START,
+        "started_at": just_passed(),
         **fields,
     }
     IssuanceRequest.objects.filter(pk=request.pk).update(**values)
@@ -80,7 +80,7 @@ def test_of_several_that_were_marked_before_it_did_the_newest_stays(device: Devi
     with connection.cursor() as cursor:
         cursor.execute("DROP INDEX key_one_default_of_a_device")
     for name, days in (("A", 3), ("B", 1), ("C", 2)):
-        make_key(device, name=name, is_default=True, issued_at=START - timedelta(days=days))
+        make_key(device, name=name, is_default=True, issued_at=just_passed() - timedelta(days=days))
     alone = make_key(make_device(), name="D", is_default=True)
     import_module("devices.migrations.0022_default_key").keep_one_default_key(apps, None)
     assert (defaults(device), defaults(alone.device)) == (["B"], ["D"])
@@ -126,7 +126,8 @@ def test_a_key_that_comes_back_takes_the_mark_from_nobody(device: Device) -> Non
 
 def test_it_costs_the_same_with_many_keys(actor: Actor, device: Device) -> None:
     keys = [
-        make_key(device, name=f"K{number}", issued_at=START - timedelta(days=number)) for number in range(9)
+        make_key(device, name=f"K{number}", issued_at=just_passed() - timedelta(days=number))
+        for number in range(9)
     ]
     counts = []
     for key in keys[:3]:

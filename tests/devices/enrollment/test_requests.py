@@ -15,7 +15,7 @@ from devices.enrollment import requests
 from devices.errors import Conflict
 from devices.models import AuditEvent, Device, IssuanceRequest, ScepSettings
 from devices.rules.lifecycle import State
-from tests.devices.factories import CHALLENGE, START, make_device, make_server
+from tests.devices.factories import CHALLENGE, just_passed, make_device, make_server
 
 pytestmark = pytest.mark.django_db
 
@@ -26,7 +26,7 @@ def open_requests(device: Device) -> list[IssuanceRequest]:
 
 def timer(**fields: Any) -> dict[str, Any]:
     """What switches a timer on."""
-    return {"server": make_server(), "timer_enabled": True, "request_start_at": START, **fields}
+    return {"server": make_server(), "timer_enabled": True, "request_start_at": just_passed(), **fields}
 
 
 class TestTimer:
@@ -37,7 +37,7 @@ class TestTimer:
         assert settings.offset_seconds is not None
         assert 1 <= settings.offset_seconds <= 600
         assert request.offset_seconds == settings.offset_seconds
-        assert request.request_at == START + timedelta(seconds=settings.offset_seconds)
+        assert request.request_at == just_passed() + timedelta(seconds=settings.offset_seconds)
         assert request.next_action_at == request.request_at
         assert (request.state, request.trigger) == (State.SCHEDULED, "timer")
         device.refresh_from_db()
@@ -56,7 +56,7 @@ class TestTimer:
         device = make_device()
         requests.save_settings(actor, device, **timer(auto_adjust=False))
         (request,) = open_requests(device)
-        assert (request.request_at, request.offset_seconds) == (START, 0)
+        assert (request.request_at, request.offset_seconds) == (just_passed(), 0)
 
     def test_other_settings_change_without_a_new_draw_and_reach_the_request(self, actor: Actor) -> None:
         device = make_device()
@@ -71,7 +71,7 @@ class TestTimer:
         device = make_device()
         requests.save_settings(actor, device, **timer(auto_adjust=False))
         (before,) = open_requests(device)
-        later = START + timedelta(days=9)
+        later = just_passed() + timedelta(days=9)
         requests.save_settings(actor, device, request_start_at=later)
         (after,) = open_requests(device)
         assert (after.pk, after.request_at, after.next_action_at) == (before.pk, later, later)
@@ -83,12 +83,12 @@ class TestTimer:
         (request,) = open_requests(device)
         assert settings.offset_seconds is not None
         assert 1 <= settings.offset_seconds <= 600
-        assert request.request_at == START + timedelta(seconds=settings.offset_seconds)
+        assert request.request_at == just_passed() + timedelta(seconds=settings.offset_seconds)
 
     def test_r12_another_auto_adjust_leaves_a_periodic_request_where_it_is(self, actor: Actor) -> None:
         device = make_device()
         requests.save_settings(actor, device, **timer(request_interval_days=30))
-        later = START + timedelta(days=30, minutes=3)
+        later = just_passed() + timedelta(days=30, minutes=3)
         IssuanceRequest.objects.filter(device=device).update(
             trigger="periodic", request_at=later, next_action_at=later, offset_seconds=0
         )
@@ -100,7 +100,7 @@ class TestTimer:
     def test_another_auto_adjust_starts_nothing_anew(self, actor: Actor) -> None:
         device = make_device()
         requests.save_settings(actor, device, **timer())
-        IssuanceRequest.objects.update(state=State.FAILED, completed_at=START, next_action_at=None)
+        IssuanceRequest.objects.update(state=State.FAILED, completed_at=just_passed(), next_action_at=None)
         requests.save_settings(actor, device, auto_adjust=False)
         assert open_requests(device) == []
 
@@ -108,7 +108,7 @@ class TestTimer:
         device = make_device()
         requests.save_settings(actor, device, **timer())
         IssuanceRequest.objects.filter(device=device).update(
-            lease="11111111-1111-1111-1111-111111111111", next_action_at=START + timedelta(days=1)
+            lease="11111111-1111-1111-1111-111111111111", next_action_at=just_passed() + timedelta(days=1)
         )
         requests.save_settings(actor, device, key_length=4096)
         (request,) = open_requests(device)
@@ -225,7 +225,7 @@ class TestManualRequest:
             requests.request_certificate(actor, device)
         assert refused.value.code == "request_open"
         with pytest.raises(Conflict, match="under way"):
-            requests.save_settings(actor, device, timer_enabled=True, request_start_at=START)
+            requests.save_settings(actor, device, timer_enabled=True, request_start_at=just_passed())
 
     def test_without_a_server_it_says_so(self, actor: Actor) -> None:
         with pytest.raises(ValidationError) as refused:
@@ -258,7 +258,7 @@ class TestManualRequest:
         device = make_device(make_server(), host=f"{'a' * 60}.example.com")
         for ask in (
             lambda: requests.request_certificate(actor, device),
-            lambda: requests.save_settings(actor, device, timer_enabled=True, request_start_at=START),
+            lambda: requests.save_settings(actor, device, timer_enabled=True, request_start_at=just_passed()),
         ):
             with pytest.raises(ValidationError) as refused:
                 ask()

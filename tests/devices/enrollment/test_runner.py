@@ -14,7 +14,7 @@ from devices.models import AuditEvent, Device, IssuanceRequest, KeyAndCertificat
 from devices.rules.lifecycle import State
 from scep.authority import Authority
 from tests.devices.enrollment.steps import Ca, Clock, Rings, ended, timed, work
-from tests.devices.factories import CHALLENGE, START, make_device, make_server, make_timed_device
+from tests.devices.factories import CHALLENGE, just_passed, make_device, make_server, make_timed_device
 
 pytestmark = pytest.mark.django_db
 
@@ -196,7 +196,7 @@ class TestErrors:
         work(clock, rings)
         assert IssuanceRequest.objects.get(
             device=device, state=State.SCHEDULED
-        ).request_at == START + timedelta(days=30)
+        ).request_at == just_passed() + timedelta(days=30)
 
     def test_a_server_that_was_removed(self, ca: Ca, clock: Clock, rings: Rings) -> None:
         device = timed(ca)

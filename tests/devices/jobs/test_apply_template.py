@@ -28,7 +28,7 @@ from devices.models.choices import JobKindChoices
 from devices.templates import Outcome
 from tests.conftest import member_of
 from tests.devices.enrollment.test_requests import put_under_way
-from tests.devices.factories import CHALLENGE, START, make_device, make_server, make_timed_device
+from tests.devices.factories import CHALLENGE, just_passed, make_device, make_server, make_timed_device
 
 pytestmark = pytest.mark.django_db
 
@@ -54,8 +54,8 @@ def start(
 
 def work(job: Job) -> list[tuple[str, str]]:
     """Do it all; state and message of each device."""
-    (lease,) = [lease for job_id, lease in run.claim_due(timezone.now()) if job_id == job.pk]
-    run.advance(job.pk, lease)
+    while lease := run.claim(job.pk, timezone.now()):
+        run.advance(job.pk, lease)
     return list(job.items.order_by("position").values_list("state", "message"))
 
 
@@ -89,7 +89,7 @@ class Fleet:
         requests.save_settings(SYSTEM, device, **settings)
         usable = settings["server"] and (settings["common_name"] or len(host) <= 64)
         if usable and random() < 0.6:
-            requests.save_settings(SYSTEM, device, timer_enabled=True, request_start_at=START)
+            requests.save_settings(SYSTEM, device, timer_enabled=True, request_start_at=just_passed())
             if random() < 0.3:
                 put_under_way(device)
         elif usable and random() < 0.3:
@@ -249,7 +249,7 @@ def test_r1_operators_apply_nothing(actor: Actor) -> None:
 def test_a_change_that_no_longer_fits_is_a_result(actor: Actor) -> None:
     """Between preview and job a request may have gone under way."""
     device = make_timed_device(make_server())
-    moved = {"request_start_at": (START + timedelta(days=1)).replace(tzinfo=None)}
+    moved = {"request_start_at": (just_passed() + timedelta(days=1)).replace(tzinfo=None)}
     template = make_template(settings=moved)
     assert templates.preview(template, Device.objects.all()).totals[Outcome.CHANGED] == 1
     job = start(actor, template, [device])

@@ -24,7 +24,7 @@ from devices.jobs import kinds, run, service, turn
 from devices.models import AuditEvent, Device, IssuanceRequest, Job
 from devices.models.choices import JobKindChoices
 from tests.conftest import member_of
-from tests.devices.factories import CHALLENGE, START, make_device, make_server
+from tests.devices.factories import CHALLENGE, just_passed, make_device, make_server
 
 pytestmark = pytest.mark.django_db
 
@@ -83,7 +83,7 @@ def test_r7_a_manual_request_for_a_selection(actor: Actor, fleet: list[Device]) 
 def test_what_a_form_would_refuse_is_a_result_and_stops_nobody_else(
     actor: Actor, fleet: list[Device]
 ) -> None:
-    requests.save_settings(SYSTEM, fleet[1], timer_enabled=True, request_start_at=START)
+    requests.save_settings(SYSTEM, fleet[1], timer_enabled=True, request_start_at=just_passed())
     no_server = make_device()
     deleted = make_device(make_server())
     job = service.start(actor, REQUEST, [*fleet, no_server, deleted], {})
@@ -148,13 +148,14 @@ def test_a_killed_worker_leaves_no_device_half_done_and_none_is_done_twice(
             raise Killed
         return ""
 
-    job = service.start(actor, REQUEST, fleet, {})
+    job, begun = service.start(actor, REQUEST, fleet, {}), timezone.now()
     with monkeypatch.context() as patched:
         do_instead(patched, die_at_the_third)
         with pytest.raises(Killed):
             run.advance(job.pk, claim(job))
     assert IssuanceRequest.objects.count() == 2, "the third one's transaction fell with its mark"
-    assert run.claim_due(timezone.now()) == [], "the dead worker's lease still runs"
+    in_its_lease = begun + turn.SILENCE - timedelta(seconds=1)
+    assert run.claim_due(in_its_lease) == [], "the dead worker's lease still runs"
     run.advance(job.pk, claim(job, after=turn.SILENCE + timedelta(seconds=1)))
     job.refresh_from_db()
     assert (job.state, job.done) == ("finished", 5)
@@ -276,7 +277,7 @@ def test_a_database_that_is_away_costs_no_device(
 
 
 def test_results_are_in_the_language_of_whoever_started_it(actor: Actor, fleet: list[Device]) -> None:
-    requests.save_settings(SYSTEM, fleet[0], timer_enabled=True, request_start_at=START)
+    requests.save_settings(SYSTEM, fleet[0], timer_enabled=True, request_start_at=just_passed())
     with translation.override("pt-br"):
         job = service.start(actor, REQUEST, fleet[:1], {})
     run.advance(job.pk, claim(job))

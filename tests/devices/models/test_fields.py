@@ -8,7 +8,7 @@ from django.test.utils import CaptureQueriesContext
 
 from devices.models import Import, ImportRow
 from devices.models.choices import FileFormatChoices, RowOutcomeChoices
-from tests.devices.factories import START
+from tests.devices.factories import just_passed
 
 pytestmark = pytest.mark.django_db
 
@@ -16,7 +16,7 @@ VALUES = [bytes(range(256)), b"", None, b'{"a","\\\\x00"}']
 
 
 def test_bytes_of_many_rows_at_once() -> None:
-    found = Import.objects.create(format=FileFormatChoices.CSV, created_at=START)
+    found = Import.objects.create(format=FileFormatChoices.CSV, created_at=just_passed())
     rows = [
         ImportRow(
             of=found, number=number, line=number, outcome=RowOutcomeChoices.ADDED, secrets_encrypted=value

@@ -17,18 +17,18 @@ from devices.enrollment import bulk, requests
 from devices.errors import Conflict
 from devices.models import AuditEvent, Deployment, Device, Import, IssuanceRequest, ScepServer
 from tests.devices.api.test_deployments import make_deployment
-from tests.devices.factories import START, make_device, make_key, make_server, make_timed_device
+from tests.devices.factories import just_passed, make_device, make_key, make_server, make_timed_device
 from tests.devices.transfer.files import TIMER, applied, checked, csv_file, new, outcome, problems, work
 
 pytestmark = pytest.mark.django_db
 
 
 def test_what_was_checked_is_applied_with_settings_timer_and_audit(actor: Actor, server: ScepServer) -> None:
-    found = applied(csv_file(new(3, **TIMER, request_interval_days=90, key_use="TLS")), actor)
+    found = applied(csv_file(new(6, **TIMER, request_interval_days=90, key_use="TLS")), actor)
     assert found.apply_job
-    assert (found.state, found.apply_job.done) == ("applied", 3)
+    assert (found.state, found.apply_job.done) == ("applied", 6)
     made = Device.objects.select_related("scep_settings").order_by("name")
-    assert [device.status for device in made] == ["to_be_processed"] * 3
+    assert [device.status for device in made] == ["to_be_processed"] * 6
     start = datetime(2099, 1, 11, 7, tzinfo=UTC)
     for device in made:
         settings, request = device.scep_settings, IssuanceRequest.objects.get(device=device)
@@ -40,7 +40,7 @@ def test_what_was_checked_is_applied_with_settings_timer_and_audit(actor: Actor,
     assert len({device.scep_settings.offset_seconds for device in made}) > 1
     recorded = AuditEvent.objects.filter(target_type="device", actor_name=actor.name)
     assert set(recorded.values_list("action", flat=True)) == {"device.create", "scep_settings.update"}
-    assert recorded.count() == 6
+    assert recorded.count() == 12
 
 
 def test_applying_is_what_saving_a_form_is(server: ScepServer) -> None:
@@ -190,7 +190,7 @@ def test_what_nobody_applied_is_forgotten_after_a_day_and_reports_after_a_month(
 
 def test_the_start_of_a_request_that_just_passed_is_due(server: ScepServer) -> None:
     found = applied(
-        csv_file(new(1, **(TIMER | {"request_start_at": START.isoformat()}), request_interval_days=9))
+        csv_file(new(1, **(TIMER | {"request_start_at": just_passed().isoformat()}), request_interval_days=9))
     )
     assert found.state == "applied"
 

@@ -66,7 +66,7 @@ def test_a_request_that_ends_is_told_without_secrets(
 class TestExpiring:
     @pytest.fixture
     def device(self) -> Device:
-        """Its certificate expires in 30 days from START."""
+        """Its certificate expires in 30 days from `just_passed`."""
         device = make_device()
         make_key(device)
         summary.refresh([device.pk])

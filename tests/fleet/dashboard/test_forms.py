@@ -9,7 +9,7 @@ from django.test import Client
 from django.urls import reverse
 
 from devices.models import AuditEvent, Device, DeviceGroup, IssuanceRequest, ScepSettings
-from tests.devices.factories import CHALLENGE, make_device, make_server, make_timed_device
+from tests.devices.factories import CHALLENGE, PATIENCE, make_device, make_server, make_timed_device
 from tests.fleet.dashboard.filling import Form, errors_at
 from tests.fleet.dashboard.html import Document
 
@@ -129,7 +129,7 @@ def test_r3_the_server_is_locked_while_the_timer_is_on(administrator_client: Cli
     # a browser does not send them, and who sends them nevertheless changes nothing
     Form(administrator_client, "server-edit", server.pk).submit(timeout="9", max_requests_at_once="3")
     server.refresh_from_db()
-    assert (server.timeout, server.max_requests_at_once) == (5, 3)
+    assert (server.timeout, server.max_requests_at_once) == (PATIENCE, 3)
 
 
 def test_r7_a_manual_request_is_refused_while_the_timer_is_on(administrator_client: Client) -> None:

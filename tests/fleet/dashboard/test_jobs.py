@@ -16,7 +16,7 @@ from devices.enrollment import requests
 from devices.jobs import run, selection, service
 from devices.models import Device, IssuanceRequest, Job
 from devices.models.choices import JobKindChoices
-from tests.devices.factories import CHALLENGE, START, make_device, make_server
+from tests.devices.factories import CHALLENGE, just_passed, make_device, make_server
 from tests.fleet.dashboard.html import Document
 
 pytestmark = pytest.mark.django_db
@@ -72,7 +72,7 @@ def test_r7_from_the_list_to_the_results(
 def test_the_form_says_whose_timers_are_on_and_the_job_says_who_was_refused(
     administrator_client: Client, three: list[Device]
 ) -> None:
-    requests.save_settings(SYSTEM, three[0], timer_enabled=True, request_start_at=START)
+    requests.save_settings(SYSTEM, three[0], timer_enabled=True, request_start_at=just_passed())
     address = f"{reverse('manual-requests')}?all=1&filter="
     assert "The timer of 1 of them is on" in Document(administrator_client.get(address)).text
     where = administrator_client.post(address, FORM)["Location"]
