@@ -97,4 +97,5 @@ def _content(archive: pyzipper.AESZipFile, entry: zipfile.ZipInfo, password: str
         NotImplementedError,
         EOFError,
     ):
-        raise FileUnusable(_("The ZIP file is damaged.")) from None
+        # two bytes tell a wrong password: one in 65,536 passes for right, and then what it opens is none of the file
+        raise FileUnusable(_("The ZIP file is damaged, or encrypted with another password.")) from None

@@ -10,6 +10,7 @@ import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import pyzipper
@@ -20,6 +21,7 @@ from django.test.utils import CaptureQueriesContext
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
+from pyzipper import zipfile_aes
 
 from devices import inventory
 from devices.audit import SYSTEM, Actor
@@ -259,11 +261,13 @@ def test_secrets_are_for_administrators_and_weak_passwords_for_nobody(actor: Act
 
 
 def zipped(
-    names: list[str], *, encrypted: bool = True, content: bytes = b"name,host\r\nx,h\r\n"
+    names: list[str], *, encrypted: bool = True, content: bytes = b"name,host\r\nx,h\r\n", salt: int = 0
 ) -> io.BytesIO:
-    target = io.BytesIO()
+    """A ZIP as another program makes it; the salt is given, since by some wrong passwords pass for right at first."""
+    target, salts = io.BytesIO(), mock.patch.object(zipfile_aes.Random, "new")
     if encrypted:
-        with pyzipper.AESZipFile(target, "w", encryption=pyzipper.WZ_AES) as opened:
+        with pyzipper.AESZipFile(target, "w", encryption=pyzipper.WZ_AES) as opened, salts as drawn:
+            drawn.side_effect = lambda: io.BytesIO(salt.to_bytes(16, "big"))
             opened.setpassword(PASSWORD.encode())
             for name in names:
                 opened.writestr(name, content)
@@ -279,6 +283,7 @@ def zipped(
     ("file", "password", "reason"),
     [
         (zipped(["devices.csv"]), "another password", "The password does not open"),
+        (zipped(["devices.csv"], salt=95_646), "another password", "or encrypted with another password"),
         (zipped(["devices.csv"]), "", "Enter its password"),
         (zipped(["a.csv", "b.csv"]), PASSWORD, "exactly one CSV or XML file"),
         (zipped(["content.xml", "styles.xml"], encrypted=False), "", "exactly one CSV or XML file"),
