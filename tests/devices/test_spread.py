@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, time, timedelta
 from typing import Any
 
 import pytest
@@ -348,7 +348,7 @@ class TestMoveStart:
     def test_a_time_that_has_passed(self, actor: Actor, server: ScepServer) -> None:
         (device,) = members(None, server, 1)
         with pytest.raises(Conflict) as refused:
-            move_start(actor, device, datetime(2026, 1, 1, tzinfo=UTC))
+            move_start(actor, device, NOW - timedelta(seconds=1))
         assert refused.value.code == "time_passed"
 
     def test_what_was_seen_is_compared_whole(self, actor: Actor, server: ScepServer) -> None:
