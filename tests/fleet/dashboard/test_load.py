@@ -258,7 +258,7 @@ class TestSpread:
         ("changes", "field"),
         [
             ({"window_start": ""}, "window_start"),
-            ({"window_start": "2026-01-01T00:00:00"}, "window_start"),
+            ({"window_start": "2020-01-01T00:00:00"}, "window_start"),
             ({"window_hours": "0"}, "window_hours"),
             ({"window_hours": "337"}, "window_hours"),
         ],
