@@ -26,6 +26,15 @@ pytest_plugins = ["tests.peers.browser"]
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 
+_OTHERS_PREFIXES = ("FLEETSEAL_", "PG")
+"""The second: libpq's, of which PGSSLMODE, PGOPTIONS and others count beside the URL too."""
+_OTHERS = {
+    *("database_url_file", "redis_url_file", "django_settings_module"),
+    # a proxy would be asked for what listens on 127.0.0.1
+    *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
+}
+"""Lower-case names; proxies are looked up in either case."""
+
 
 class Session:
     """The folder and the servers of one test session."""
@@ -42,12 +51,12 @@ class Session:
         if database not in {"postgresql", "sqlite"}:
             raise pytest.UsageError(f"FLEETSEAL_TEST_DATABASE: postgresql or sqlite, not {database!r}")
         self.directory = Path(tempfile.mkdtemp(prefix="fleetseal-tests-"))
-        # what the developer's shell says about another installation is none of the tests' business
+        # what the developer's shell says about other installations is none of the tests' business
         for name in [*os.environ]:
-            if name.startswith("FLEETSEAL_") and name != "FLEETSEAL_TEST_DATABASE":
+            if name != "FLEETSEAL_TEST_DATABASE" and (
+                name.startswith(_OTHERS_PREFIXES) or name.lower() in _OTHERS
+            ):
                 del os.environ[name]
-        for name in ("DATABASE_URL_FILE", "REDIS_URL_FILE"):
-            os.environ.pop(name, None)
         data_dir = self.directory / "data"
         data_dir.mkdir()
         (data_dir / "static").mkdir()  # WhiteNoise warns when it is missing
