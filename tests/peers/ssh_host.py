@@ -7,8 +7,8 @@ wrong.
 from __future__ import annotations
 
 import contextlib
-import getpass
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -74,7 +74,8 @@ def ssh_host(
     ):
         yield SshHost(
             port,
-            getpass.getuser(),
+            # not what LOGNAME says: after su or sudo that may be somebody else
+            pwd.getpwuid(os.geteuid()).pw_name,
             (directory / "client_key").read_text(),
             keygen("-l", "-f", str(directory / "host_key.pub")).split()[1],
             log,
