@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from pysnmp.hlapi.v3arch.asyncio import SnmpEngine
 from devices import doorbell, inventory
 from devices.audit import SYSTEM, Actor
 from devices.delivery import discovery, identify, restart
-from devices.delivery.connectors import snmp_many
+from devices.delivery.connectors import ipp, snmp_many
 from devices.delivery.connectors.base import Identity
 from devices.delivery.discovery import Answer, Asking
 from devices.errors import Conflict
@@ -35,6 +36,15 @@ pytestmark = pytest.mark.django_db
 NETWORK = "127.0.0.0/30"
 """127.0.0.1 and 127.0.0.2."""
 
+PATIENCE = 60
+"""Seconds for whoever answers: a busy machine may take longer than a network."""
+
+
+def wait_for(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """So long the addresses of a search have for their answers; one that is silent costs as much."""
+    monkeypatch.setattr(discovery, "CONNECT_TIMEOUT", seconds)
+    monkeypatch.setattr(discovery, "_IPP_TIMEOUTS", ipp.Timeouts(seconds, seconds))
+
 
 @pytest.fixture(scope="module")
 def printer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IppPrinter]:
@@ -44,7 +54,9 @@ def printer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IppPrinter]:
 
 @pytest.fixture(scope="module")
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SnmpAgent]:
-    with snmp_agent(tmp_path_factory.mktemp("snmpd")) as running:
+    """It answers at every address of a search, and the printer at 127.0.0.1 alone."""
+    hosts = [f"127.0.0.{number}" for number in range(1, 7)]
+    with snmp_agent(tmp_path_factory.mktemp("snmpd"), hosts) as running:
         yield running
 
 
@@ -86,24 +98,40 @@ class TestSearch:
         agent: SnmpAgent,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        # a busy machine may take longer than a network
-        monkeypatch.setattr(discovery, "CONNECT_TIMEOUT", 5)
+        wait_for(monkeypatch, PATIENCE)
         search = discovery.start(actor, network=NETWORK, ipp_port=printer.port, snmp_settings=access(agent))
         assert (search.total, search.state) == (2, "waiting")
         rings.work(Clock())
         search.refresh_from_db()
-        assert (search.state, search.position, search.answered) == ("finished", 2, 1)
+        assert (search.state, search.position, search.answered) == ("finished", 2, 2)
         assert search.snmp_secrets_encrypted is None
-        (found,) = discovery.found_devices()
-        assert (found.host, found.answered_by, found.is_known) == ("127.0.0.1", "IPP, SNMP", False)
-        assert (found.vendor, found.model, found.serial_number) == ("Example", "MFP 4000", "SN-7731")
+        found = {row.host: row for row in discovery.found_devices()}
+        assert {host: (row.answered_by, row.is_known) for host, row in found.items()} == {
+            "127.0.0.1": ("IPP, SNMP", False),
+            "127.0.0.2": ("SNMP", False),
+        }
+        for row in found.values():
+            assert (row.vendor, row.model, row.serial_number) == ("Example", "MFP 4000", "SN-7731")
         assert not Device.objects.exists()
         assert peer.COMMUNITY not in str(list(AuditEvent.objects.values()))
         # again: the newest answer of each address stands
         discovery.start(actor, network=NETWORK, ipp_port=printer.port)
         rings.work(Clock())
-        (found,) = discovery.found_devices()
-        assert found.answered_by == "IPP"
+        assert {row.host: row.answered_by for row in discovery.found_devices()} == {
+            "127.0.0.1": "IPP",
+            "127.0.0.2": "SNMP",
+        }
+
+    def test_who_is_silent_is_no_find(
+        self, actor: Actor, rings: Rings, agent: SnmpAgent, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        wait_for(monkeypatch, 0.3)
+        nobody = {**access(agent), "port": free_port(socket.SOCK_DGRAM)}
+        search = discovery.start(actor, network=NETWORK, ipp_port=free_port(), snmp_settings=nobody)
+        rings.work(Clock())
+        search.refresh_from_db()
+        assert (search.state, search.position, search.answered) == ("finished", 2, 0)
+        assert not FoundDevice.objects.exists()
 
     def test_its_engine_and_its_threads_serve_the_whole_of_it(
         self, actor: Actor, rings: Rings, agent: SnmpAgent, monkeypatch: pytest.MonkeyPatch
@@ -118,18 +146,20 @@ class TestSearch:
             return make
 
         monkeypatch.setattr(discovery, "AT_ONCE", 2)
-        monkeypatch.setattr(discovery, "CONNECT_TIMEOUT", 0.3)
+        wait_for(monkeypatch, PATIENCE)
         monkeypatch.setattr(snmp_many, "SnmpEngine", counted(SnmpEngine))
         monkeypatch.setattr(discovery, "ThreadPoolExecutor", counted(ThreadPoolExecutor))
         discovery.start(actor, network="127.0.0.0/29", ipp_port=free_port(), snmp_settings=access(agent))
         rings.work(Clock())
         assert sorted(made) == ["SnmpEngine", "ThreadPoolExecutor"], "for three handfuls"
-        (found,) = discovery.found_devices()
-        assert (found.host, found.answered_by) == ("127.0.0.1", "SNMP")
+        assert {(row.host, row.answered_by) for row in discovery.found_devices()} == {
+            (f"127.0.0.{number}", "SNMP") for number in range(1, 7)
+        }
 
     def test_an_agent_that_is_no_printer_is_no_find(
         self, actor: Actor, rings: Rings, agent: SnmpAgent, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        wait_for(monkeypatch, PATIENCE)
         monkeypatch.setattr("devices.delivery.connectors.snmp_device.is_printer", lambda _rows: False)
         discovery.start(actor, network=NETWORK, ipp_port=free_port(), snmp_settings=access(agent))
         rings.work(Clock())
