@@ -15,6 +15,7 @@ from scep.authority import Authority
 from scep.responder import Responder
 from scep.server import serving
 from tests.devices.conftest import client_of
+from tests.devices.delivery.patience import patient as patient
 from tests.devices.enrollment.conftest import clock as clock
 from tests.devices.enrollment.conftest import rings as rings
 from tests.devices.enrollment.steps import Ca, Clock, Rings

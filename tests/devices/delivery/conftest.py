@@ -15,6 +15,7 @@ from devices.delivery import dispatch, restart, runner
 from devices.delivery.deployment import runner as deployment_runner
 from devices.models import Deployment, Device, KeyAndCertificate, Restart
 from tests.devices.delivery.issued import issue
+from tests.devices.delivery.patience import patient as patient
 from tests.devices.enrollment.steps import Clock
 from tests.devices.factories import make_device
 from tests.peers.mfps import Mfps

@@ -100,7 +100,7 @@ class TestPage:
         def is_verified() -> bool:
             return bench.delivery_step(key).state == "verified"
 
-        wait_until(is_verified, timeout=10, what="the certificate being served")
+        wait_until(is_verified, timeout=60, what="the certificate being served")
         assert served_fingerprint(server.port) == key.fingerprint_sha256
 
     def test_a_host_key_that_changed_is_shown_beside_the_former_one(

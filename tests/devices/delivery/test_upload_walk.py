@@ -34,7 +34,7 @@ def walk(port: int) -> Walk:
         pkcs12_password="",
         connect_timeout=1,
         read_timeout=1,
-        patience=9,
+        patience=60,
     )
     return Walk(visit, profiles.built_in()["brother"], requests.Session(), None)
 

@@ -105,7 +105,7 @@ def web_forms(directory: Path) -> Iterator[WebForms]:
     running = WebForms(0, _fingerprint(certificate), lambda _request: Answer(status=404), context, factory)
 
     class Handler(http.server.BaseHTTPRequestHandler):
-        timeout = 10
+        timeout = 60
 
         def do_GET(self) -> None:
             self._answer()
@@ -139,7 +139,7 @@ def web_forms(directory: Path) -> Iterator[WebForms]:
     class Server(http.server.ThreadingHTTPServer):
         def get_request(self) -> tuple[ssl.SSLSocket, tuple[str, int]]:
             connection, address = self.socket.accept()
-            connection.settimeout(10)
+            connection.settimeout(60)
             return context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), address
 
         def handle_error(self, *_args: object) -> None:
