@@ -32,7 +32,7 @@ def material() -> Material:
 def openssl(*arguments: str, given: bytes = b"") -> str:
     """What it prints; it must succeed."""
     return subprocess.run(
-        ["openssl", *arguments], input=given, capture_output=True, check=True, timeout=30
+        ["openssl", *arguments], input=given, capture_output=True, check=True, timeout=60
     ).stdout.decode()
 
 
@@ -43,7 +43,9 @@ def test_the_private_key_does_not_print(material: Material) -> None:
 def test_pem(material: Material) -> None:
     public = openssl("pkey", "-pubout", given=material.private_key_pem())
     assert openssl("x509", "-noout", "-pubkey", given=material.certificate_pem()) == public
-    assert "CN = Office CA" in openssl("x509", "-noout", "-subject", given=material.chain_pem())
+    # the spaces of other formats differ from release to release
+    subject = openssl("x509", "-noout", "-subject", "-nameopt", "RFC2253", given=material.chain_pem())
+    assert "CN=Office CA" in subject
     printed = openssl("x509", "-noout", "-fingerprint", "-sha256", given=material.certificate_pem())
     assert printed.strip().split("=")[1].replace(":", "").lower() == material.fingerprint_sha256
 
@@ -55,7 +57,7 @@ def test_pkcs12(material: Material, legacy: bool, algorithm: str, tmp_path: Path
     file = tmp_path / "key.p12"
     file.write_bytes(material.pkcs12(PASSWORD, legacy=legacy))
     command = ["openssl", "pkcs12", "-in", str(file), "-passin", f"pass:{PASSWORD}", "-nodes", "-info"]
-    done = subprocess.run(command, capture_output=True, check=True, timeout=30)
+    done = subprocess.run(command, capture_output=True, check=True, timeout=60)
     assert algorithm in done.stderr.decode()
     assert done.stdout.count(b"BEGIN CERTIFICATE") == 2
     assert b"BEGIN PRIVATE KEY" in done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,8 @@ class TestRegistry:
                 "    label = 'Bell'\n"
                 "    capabilities = frozenset({Capability.RESTART})\n"
             )
+            # what was written within one tick of the file system's clock may have been looked for already
+            importlib.invalidate_caches()
             registry.known.cache_clear()
 
         monkeypatch.syspath_prepend(str(tmp_path))
