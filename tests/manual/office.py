@@ -53,7 +53,7 @@ class Office:
 
     def add_server(self, url: str, *, status: int = 201, **fields: Any) -> Any:
         """The id of a new SCEP server; the answer when it is refused."""
-        body = {"name": f"Server {next(_number):04}", "url": url, "timeout": 10, **fields}
+        body = {"name": f"Server {next(_number):04}", "url": url, "timeout": 60, **fields}
         answer = self.call("post", "scep-servers/", body, status=status)
         return answer["id"] if status == 201 else answer
 
@@ -102,6 +102,13 @@ class Office:
     def ended(self, device: int) -> dict[str, Any]:
         """The newest line that has ended."""
         return next(line for line in self.log(device) if line["completed_at"])
+
+    def known(self, server: int) -> None:
+        """The server has answered once: what it can do and its CA are known, and the next step begins with the CSR."""
+        device = self.add_device(server)
+        self.send_request(device)
+        self.work()
+        self.certificate(device)
 
     def certificate(self, device: int) -> str:
         """The newest line's certificate (PEM): the request has to be [Successful]."""

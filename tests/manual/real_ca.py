@@ -15,10 +15,11 @@ from tests.devices.factories import CHALLENGE
 from tests.peers.process import free_port, wait_until
 from tests.peers.scep_server import Peer, pkcs_requests, scep_server
 
-# a CSR appears under its name when it is whole; then the server waits for as long as it is held
+# a CSR appears under its name when it is whole; then the server waits for as long as it is held. Names are drawn:
+# process ids come again, in a container after some 30,000
 _KEEP = """#!/bin/sh
 cd {directory} || exit 1
-cat > "$$.part" && mv "$$.part" "csrs/$$.der"
+part=$(mktemp part.XXXXXXXXXX) && cat > "$part" && mv "$part" "csrs/$part.der" || exit 1
 while [ -e held ]; do sleep 0.05; done
 """
 
@@ -85,6 +86,14 @@ class RealCa:
             flag.unlink(missing_ok=True)
 
     @contextlib.contextmanager
+    def silent(self) -> Iterator[None]:
+        """The same for one request that is given up before it is answered: the block ends when it has come."""
+        before = self.count()
+        with self.held():
+            yield
+            wait_until(lambda: self.count() > before, timeout=60, what="a CSR at the server")
+
+    @contextlib.contextmanager
     def meanwhile(self, act: Callable[[], object]) -> Iterator[None]:
         """`act` happens while the server has the request of this block and has not answered it yet."""
         before, failures = self.count(), []
@@ -105,7 +114,7 @@ class RealCa:
             try:
                 yield
             finally:
-                thread.join(30)
+                thread.join(120)
         if failures:
             raise failures[0]
 
