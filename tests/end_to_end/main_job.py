@@ -2,7 +2,8 @@
 
 Devices are created over REST, their timers switched on, and certificates issued by a SCEP server: Debian's
 `scepserver` (real), or this project's responder, which heeds transaction IDs. With --kill a worker and
-the broker get kill -9 in the middle of the run.
+the broker get kill -9 in the middle of the run: after a quarter and after the half of the devices, of whose requests
+some are certainly under way then.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -27,7 +28,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.end_to_end.deployment import ROOT, Api, Deployment, deployed
-from tests.peers.process import free_port, is_listening, running
+from tests.peers.process import free_port, is_listening, running, wait_until
 from tests.peers.scep_server import issued, pkcs_requests, scep_server
 
 CHALLENGE = "main-job-challenge"
@@ -126,7 +127,8 @@ def run(
             {
                 "name": "CA",
                 "url": ca.url,
-                "timeout": 5,
+                # a dead worker's lease is four times as long; where nobody dies, a slow server is waited for
+                "timeout": 5 if kill else 60,
                 "allow_des_replies": real,
                 "max_requests_at_once": at_once,
             },
@@ -136,65 +138,72 @@ def run(
         say(f"{len(created)} devices created over REST")
         began = time.monotonic()
         start = datetime.now(UTC) - LONGEST_OFFSET + timedelta(seconds=due_within)
-        for device in created:
-            settings = api.call(
-                "PATCH",
-                f"devices/{device['id']}/scep-settings/",
-                {
-                    "server": server["id"],
-                    "timer_enabled": True,
-                    "request_start_at": start.isoformat(),
-                    "auto_adjust": True,
-                    "polling_count": 20,
-                    "polling_interval_seconds": 3,
-                    "challenge_password": CHALLENGE,
-                    "organization": "Example",
-                },
-            )
-            figures.offsets.append(settings["offset_seconds"])
+        timers = _Timers(api, server["id"], created, start, figures.offsets)
+        if kill:
+            _kill(api, deployment, ca, figures, timers, say)
+        else:
+            timers.switch_on(devices)
         say("timers on")
-        _wait(api, deployment, ca, figures, kill=kill, say=say)
+        _wait(api, figures, devices, say)
         figures.seconds = time.monotonic() - began
         _count(api, deployment, ca, directory, figures, created)
     return figures
 
 
-def _wait(
-    api: Api, deployment: Deployment, ca: Ca, figures: Figures, *, kill: bool, say: Callable[[str], None]
-) -> None:
-    """Until every device has [Successful] or [Error]; the kills come at a quarter and at the half."""
+def _wait(api: Api, figures: Figures, ended: int, say: Callable[[str], None]) -> None:
+    """Until so many devices have [Successful] or [Error]."""
     deadline = time.monotonic() + 900
     while True:
-        ended = sum(1 for device in api.every("devices/", page_size=500) if device["status"] in ENDED)
-        if ended == figures.devices:
+        found = sum(1 for device in api.every("devices/", page_size=500) if device["status"] in ENDED)
+        say(f"{found} of {figures.devices} ended")
+        if found >= ended:
             return
         if time.monotonic() > deadline:
-            say(f"given up: {ended} of {figures.devices} ended")
+            say(f"given up: {found} of {figures.devices} ended")
             return
-        if kill and not figures.kills and ended >= figures.devices // 4:
-            _kill_a_worker_that_waits(deployment, ca)
-            figures.kills.append(f"a worker after {ended}")
-        elif kill and len(figures.kills) == 1 and ended >= figures.devices // 2:
-            deployment.redis.kill()
-            figures.kills.append(f"the broker after {ended}")
-            time.sleep(2)
-            deployment.redis.restart()
-        say(f"{ended} of {figures.devices} ended")
         time.sleep(0.3)
 
 
-def _kill_a_worker_that_waits(deployment: Deployment, ca: Ca) -> None:
-    """kill -9 between sending and recording; another worker takes its name and its place."""
+def _kill(
+    api: Api, deployment: Deployment, ca: Ca, figures: Figures, run: _Timers, say: Callable[[str], None]
+) -> None:
+    """A worker after a quarter, the broker after the half, each while the server holds requests of two devices.
+
+    Their timers are switched on for it: whether something is under way just then is not left to the machine's speed.
+    """
+    quarter, half = figures.devices // 4, figures.devices // 2
+    run.switch_on(quarter)
+    _wait(api, figures, quarter, say)
+    time.sleep(max(0.0, (run.all_due_at - datetime.now(UTC)).total_seconds()))
     with ca.held():
-        before = Counter(message["worker"] for message in deployment.sent_messages())
-        sent = before
-        deadline = time.monotonic() + 60
-        while sent == before and time.monotonic() < deadline:
-            time.sleep(0.02)
-            sent = Counter(message["worker"] for message in deployment.sent_messages())
-        (victim, *_others) = (sent - before) or before
+        victim = _sender(deployment, lambda: run.switch_on(2))
         deployment.kill_worker(victim)
+    figures.kills.append(f"a worker after {quarter}")
     deployment.start_worker(victim)
+    # those two wait until the dead worker's lease is over, the others do not
+    run.switch_on(half - quarter)
+    _wait(api, figures, half, say)
+    with ca.held():
+        _sender(deployment, lambda: run.switch_on(2))
+        deployment.redis.kill()
+    figures.kills.append(f"the broker after {half}")
+    run.switch_on(figures.devices)
+    time.sleep(2)
+    deployment.redis.restart()
+
+
+def _sender(deployment: Deployment, act: Callable[[], None]) -> str:
+    """The worker that sends the first message after `act`; while the server stands still, it waits for the answer."""
+    before = Counter(message["worker"] for message in deployment.sent_messages())
+    new: Counter[str] = Counter()
+
+    def has_sent() -> bool:
+        new.update(Counter(message["worker"] for message in deployment.sent_messages()) - before)
+        return bool(new)
+
+    act()
+    wait_until(has_sent, timeout=120, what="a message to the server", interval=0.02)
+    return next(iter(new))
 
 
 ENDED = {"successful", "error"}
@@ -240,6 +249,41 @@ def _count(
 
 def _public_key(certificate: x509.Certificate) -> bytes:
     return certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+class _Timers:
+    """Of the devices, in their order; none is on at first."""
+
+    def __init__(
+        self, api: Api, server: int, devices: Sequence[Any], start: datetime, offsets: list[int]
+    ) -> None:
+        self._api, self._server, self._off = api, server, list(devices)
+        self._start, self._offsets = start, offsets
+
+    @property
+    def all_due_at(self) -> datetime:
+        """When the last offset (R10) has passed."""
+        return self._start + LONGEST_OFFSET
+
+    def switch_on(self, number: int) -> None:
+        """The next ones, so many or as many as are left."""
+        now, self._off = self._off[:number], self._off[number:]
+        for device in now:
+            settings = self._api.call(
+                "PATCH",
+                f"devices/{device['id']}/scep-settings/",
+                {
+                    "server": self._server,
+                    "timer_enabled": True,
+                    "request_start_at": self._start.isoformat(),
+                    "auto_adjust": True,
+                    "polling_count": 20,
+                    "polling_interval_seconds": 3,
+                    "challenge_password": CHALLENGE,
+                    "organization": "Example",
+                },
+            )
+            self._offsets.append(settings["offset_seconds"])
 
 
 @contextmanager
