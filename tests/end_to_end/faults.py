@@ -132,10 +132,12 @@ def answer_lost(stand: Stand) -> Row:
         device = stand.watch(pappl("answer-lost", peer, port=wire.port))
         old = device.first_certificate()
         before = wire.uploads
-        wire.pull_at_next_upload()
-        new = device.certificate()
-        delivery = device.until(new, "issued", saying="The connection broke")
-        row = device.row("connection lost between upload and answer", old, new, delivery)
+        with ExitStack() as standing:
+            # ten seconds later it is looked at, and nobody would read any more what its page said
+            wire.pull_at_next_upload(lambda: standing.enter_context(stand.time.stopped(device.pk)))
+            new = device.certificate()
+            delivery = device.until(new, "issued", saying="The connection broke")
+            row = device.row("connection lost between upload and answer", old, new, delivery)
         row = device.mended(row, "nothing: it is looked at after 10 s", old, new, hurried=True)
         if (wire.cut, wire.uploads - before) != (1, 1):
             raise AssertionError(f"{wire.cut} answers were cut off, {wire.uploads - before} keys were sent")

@@ -7,6 +7,8 @@ so long. Rows that a worker has taken up are left alone until it has given them 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 import psycopg
@@ -23,6 +25,16 @@ class PassingTime:
 
     def __init__(self, url: str) -> None:
         self._url = url
+
+    @contextmanager
+    def stopped(self, device: int) -> Iterator[None]:
+        """Until the block ends nothing of the device is taken up, though it is due: dispatchers pass it over.
+
+        As they do while another one works on it. What a worker does with it already goes on.
+        """
+        with psycopg.connect(self._url) as connection, connection.transaction(force_rollback=True):
+            connection.execute("SELECT 1 FROM devices_device WHERE id = %s FOR NO KEY UPDATE", [device])
+            yield
 
     def go_on(self, device: int, by: timedelta | None = None) -> bool:
         """Let `by` pass for the device, or what is left until it is next looked at.
