@@ -8,6 +8,7 @@ its own, and every TLS connection reads them anew.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import socket
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ _PATH = "/usr/bin:/usr/sbin:/bin"
 
 _BUS = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig><type>session</type><listen>unix:path={path}</listen><auth>EXTERNAL</auth>
+<busconfig><type>session</type><listen>{address}</listen><auth>EXTERNAL</auth>
 <policy context="default"><allow send_destination="*"/><allow receive_sender="*"/><allow own="*"/></policy>
 </busconfig>"""
 
@@ -46,14 +47,17 @@ def ipp_printer(
             "scripts/install-debian-packages)"
         )
     printer, bus = (str(program) for program in programs)
-    port, path, keys = free_port(), directory / "bus", directory / "keys"
+    port, keys = free_port(), directory / "keys"
     keys.mkdir(exist_ok=True)
-    (directory / "bus.conf").write_text(_BUS.format(path=path))
+    # without a file: the path of one may have 107 bytes, and temporary folders may lie deep
+    name_of_bus = f"fleetseal-{os.getpid()}-{port}"
+    address = f"unix:abstract={name_of_bus}"
+    (directory / "bus.conf").write_text(_BUS.format(address=address))
     with contextlib.ExitStack() as stack:
         stack.enter_context(
             running(
                 [bus, f"--config-file={directory / 'bus.conf'}", "--nofork", "--nopidfile"],
-                ready=lambda: _answers(path),
+                ready=lambda: _answers(name_of_bus),
                 log=directory / "bus.log",
             )
         )
@@ -66,12 +70,12 @@ def ipp_printer(
                 ],
                 ready=lambda: is_listening(port),
                 log=directory / "printer.log",
-                env={"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={path}"},
+                env={"DBUS_SYSTEM_BUS_ADDRESS": address},
             )
         )
         yield IppPrinter(port, keys)
 
 
-def _answers(path: Path) -> bool:
+def _answers(name: str) -> bool:
     with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(str(path)) == 0
+        return probe.connect_ex(f"\0{name}") == 0

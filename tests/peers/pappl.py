@@ -63,7 +63,9 @@ def printer(
     home = Path(tempfile.mkdtemp(prefix="fleetseal-pappl-"))
     user = "nobody" if os.geteuid() == 0 else None
     try:
-        shutil.copy(_SCRIPT, home)
+        # readable for the other user too, whatever the umask under which this project was checked out
+        shutil.copyfile(_SCRIPT, home / _SCRIPT.name)
+        (home / _SCRIPT.name).chmod(0o644)
         if user is not None:
             entry = pwd.getpwnam(user)
             os.chown(home, entry.pw_uid, entry.pw_gid)
