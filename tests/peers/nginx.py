@@ -76,5 +76,11 @@ def web_server(directory: Path) -> Iterator[WebServer]:
         _CONFIGURATION.format(folder=directory, port=port, key=key, certificate=certificate)
     )
     words = [program, "-e", str(directory / "nginx.log"), "-c", str(configuration), "-p", str(directory)]
-    with running(words, ready=lambda: is_listening(port), log=directory / "nginx.out"):
+    pid = directory / "nginx.pid"
+
+    def can_be_told() -> bool:
+        # it listens a moment before it has written down who is to be signaled
+        return is_listening(port) and pid.exists() and pid.read_text().strip() != ""
+
+    with running(words, ready=can_be_told, log=directory / "nginx.out"):
         yield WebServer(port, key, certificate, " ".join(words))
