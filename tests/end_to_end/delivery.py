@@ -81,7 +81,7 @@ class Outcome:
                 yield f"{each.name}: SNMPv3 set prtGeneralReset to {resets}; restart {', '.join(each.restarts)}"
 
 
-def from_scepserver(directory: Path, *, printers: int = 5, timeout: float = 120) -> Outcome:
+def from_scepserver(directory: Path, *, printers: int = 5, timeout: float = 600) -> Outcome:
     """Enroll at the real SCEP server, deliver to real devices, restart one, look at each with OpenSSL."""
     with (
         scep_server(directory, CHALLENGE) as ca,

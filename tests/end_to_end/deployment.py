@@ -42,7 +42,7 @@ class Api:
     def call(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
         """The response's JSON. Raises RuntimeError with the problem's text."""
         url = path if path.startswith("http") else self._root + path
-        response = self._session.request(method, url, json=body, params=params, timeout=60)
+        response = self._session.request(method, url, json=body, params=params, timeout=120)
         if not response.ok:
             raise RuntimeError(f"{method} {path}: {response.status_code} {response.text[:500]}")
         return response.json()
@@ -50,7 +50,7 @@ class Api:
     def upload(self, path: str, content: bytes, content_type: str) -> Any:
         """Send a file as the body; the response's JSON. Raises requests.HTTPError."""
         headers = {"Content-Type": content_type}
-        response = self._session.post(self._root + path, data=content, headers=headers, timeout=60)
+        response = self._session.post(self._root + path, data=content, headers=headers, timeout=120)
         response.raise_for_status()
         return response.json()
 
@@ -104,7 +104,7 @@ class Deployment:
         """Run one management command to its end."""
         command = [sys.executable, "manage.py", *arguments]
         environment = {**os.environ, **self._env}
-        subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=120, stdout=subprocess.DEVNULL)
+        subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=600, stdout=subprocess.DEVNULL)
 
     def start_web(self) -> Api:
         """gunicorn on a free port; returns its API."""

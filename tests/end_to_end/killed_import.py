@@ -31,7 +31,7 @@ TENTH = 10
 
 SERVER = "CA"
 _BATCH = 500
-_LONGEST = 300
+_LONGEST = 600
 """Seconds for each part of a run: reached in failure only."""
 
 

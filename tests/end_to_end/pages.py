@@ -22,7 +22,7 @@ class Reader:
         if token is None:
             raise AssertionError("the sign-in page has no form")
         form = {"csrfmiddlewaretoken": token[1], "username": username, "password": password}
-        answer = self._session.post(f"{root}sign-in/", data=form, timeout=30)
+        answer = self._session.post(f"{root}sign-in/", data=form, timeout=120)
         if "sign-in" in answer.url:
             raise AssertionError(f"{username} was not let in: {answer.status_code}")
 
@@ -32,7 +32,7 @@ class Reader:
 
     def _get(self, path: str) -> str:
         with self._lock:
-            response = self._session.get(self._root + path, timeout=30)
+            response = self._session.get(self._root + path, timeout=120)
         response.raise_for_status()
         return response.text
 

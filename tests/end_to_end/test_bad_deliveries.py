@@ -78,8 +78,9 @@ def test_it_is_said_on_the_devices_page_and_the_very_key_arrives_in_the_end(
     row, expected = rows[name], EXPECTED[name]
     said = (row.peer, row.state, row.serves)
     assert said == (expected.peer, expected.state, expected.serves), row.messages
-    # one that is away may be looked at once more before its week has passed
-    assert expected.tries <= row.tries <= expected.tries + (name in {"never_comes_back", "server_gone"})
+    # one that is away is looked at now and then before its week is let pass: the slower the machine, the more often
+    more = 5 if name in {"never_comes_back", "server_gone"} else 0
+    assert expected.tries <= row.tries <= expected.tries + more
     assert row.goes_on == (name == "answer_lost"), "what somebody has to change is not tried again"
     assert expected.messages[-1] in row.messages[-1]
     remaining = iter(row.messages)

@@ -13,8 +13,8 @@ from tests.end_to_end.pages import Reader
 from tests.end_to_end.passing_time import PassingTime
 from tests.peers.process import wait_until
 
-LONGEST = 120.0
-"""Seconds for one step of a case, on a machine that is busy with other things."""
+LONGEST = 600.0
+"""Seconds for one step of a case: reached in failure only, however busy the machine is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,7 +104,7 @@ class Office:
         return next(line for line in self.log(device) if line["completed_at"])
 
     def known(self, server: int) -> None:
-        """The server has answered once: what it can do and its CA are known, and the next step begins with the CSR."""
+        """The server has answered once: its capabilities and CA are known, so the next step begins with a CSR."""
         device = self.add_device(server)
         self.send_request(device)
         self.work()

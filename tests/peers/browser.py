@@ -35,7 +35,9 @@ def browser() -> Iterator[Browser]:
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     try:
         with sync_playwright() as playwright:
-            chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+            chromium = playwright.chromium.launch(
+                executable_path=CHROMIUM, args=ARGUMENTS, timeout=3 * PATIENCE
+            )
             yield chromium
             chromium.close()
     finally:

@@ -70,7 +70,7 @@ def running(
     *,
     ready: Callable[[], bool],
     log: Path,
-    timeout: float = 120,
+    timeout: float = 300,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     user: str | None = None,

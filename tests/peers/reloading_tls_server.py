@@ -18,7 +18,7 @@ def main(port: int, certificate: Path, key: Path) -> None:
     with socket.create_server(("127.0.0.1", port)) as server:
         while True:
             connection, _address = server.accept()
-            connection.settimeout(5)
+            connection.settimeout(60)
             with contextlib.suppress(OSError), context.wrap_socket(connection, server_side=True) as tls:
                 tls.recv(1)
 

@@ -54,7 +54,7 @@ def scep_server(
     if not depot.exists():
         subject = ("-organization", "Example", "-organizational_unit", "CA")
         made = [program, "ca", "-init", "-depot", str(depot), *subject, "-keySize", "2048", "-years", "10"]
-        subprocess.run(made, check=True, capture_output=True, cwd=directory, timeout=30)
+        subprocess.run(made, check=True, capture_output=True, cwd=directory, timeout=120)
     command = [program, "-depot", str(depot), "-port", str(port), "-challenge", challenge, "-debug"]
     command += ["-allowrenew", "0", "-crtvalid", "365"]
     if csr_verifier is not None:

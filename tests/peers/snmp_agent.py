@@ -117,7 +117,7 @@ class SnmpAgent:
         self._client("snmpset", oid, "i", str(number))
 
     def _client(self, program: str, *arguments: str) -> str:
-        words = [program, "-v2c", "-c", COMMUNITY, "-Oqv", "-t", "2", f"127.0.0.1:{self.port}", *arguments]
+        words = [program, "-v2c", "-c", COMMUNITY, "-Oqv", "-t", "20", f"127.0.0.1:{self.port}", *arguments]
         done = subprocess.run(
             words, capture_output=True, text=True, timeout=60, check=True, env={"MIBS": "", "PATH": _PATH}
         )

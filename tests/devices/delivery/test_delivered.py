@@ -25,6 +25,7 @@ from tests.devices.enrollment.steps import Clock
 from tests.devices.factories import make_device
 from tests.peers.nginx import WebServer, web_server
 from tests.peers.pappl import Pappl, printer
+from tests.peers.process import wait_until
 from tests.peers.ssh_host import SshHost, TlsServer, served_fingerprint, ssh_host, tls_server
 
 pytestmark = pytest.mark.django_db
@@ -112,8 +113,12 @@ def test_a_web_server_that_hands_over_is_looked_at_afterwards(host: SshHost, tmp
         assert row.sent_at
         assert row.next_action_at - row.sent_at >= timedelta(seconds=SftpConnector.hand_over_seconds)
         time.sleep(SftpConnector.hand_over_seconds)  # the server's own clock cannot be set forward
+
+        def has_handed_over() -> bool:
+            return {nginx.served for _look in range(20)} == {key.fingerprint_sha256}
+
+        wait_until(has_handed_over, timeout=120, what="nginx serving the new certificate alone")
         assert step(key, clock).state == "verified"
-        assert {nginx.served for _look in range(20)} == {key.fingerprint_sha256}
 
 
 def test_a_host_that_does_not_reload_gets_the_old_key_back(host: SshHost, server: TlsServer) -> None:
