@@ -69,7 +69,8 @@ def ssh_host(
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     log = directory / "sshd.log"
-    command = [program, "-D", "-e", "-f", directory / "sshd_config", *_without_penalties(program, directory)]
+    command: list[str | Path] = [program, "-D", "-e", "-f", directory / "sshd_config"]
+    command += _without_penalties(program, directory)
     with running(command, ready=lambda: is_listening(port), log=log):
         yield SshHost(
             port,
