@@ -87,11 +87,17 @@ class RealCa:
 
     @contextlib.contextmanager
     def silent(self) -> Iterator[None]:
-        """The same for one request that is given up before it is answered: the block ends when it has come."""
-        before = self.count()
+        """The same for one request that is given up before it is answered: it has come, and then the server is idle.
+
+        It issues the certificate all the same, and hands out a serial number twice when two requests come at once.
+        """
+        before, serial = self.count(), self._next_serial()
         with self.held():
             yield
             wait_until(lambda: self.count() > before, timeout=60, what="a CSR at the server")
+        wait_until(
+            lambda: self._next_serial() not in ("", serial), timeout=60, what="a certificate for nobody"
+        )
 
     @contextlib.contextmanager
     def meanwhile(self, act: Callable[[], object]) -> Iterator[None]:
@@ -117,6 +123,11 @@ class RealCa:
                 thread.join(120)
         if failures:
             raise failures[0]
+
+    def _next_serial(self) -> str:
+        """As its depot has it: the last that it writes for a certificate; empty before the first one."""
+        path = self._directory / "depot" / "serial"
+        return path.read_text().strip() if path.exists() else ""
 
     def count(self) -> int:
         """How many CSRs it got so far; those with a wrong challenge password do not come that far."""
