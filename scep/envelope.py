@@ -100,9 +100,26 @@ def open_envelope(
         except ValueError:
             continue
     # which step failed must not show
-    raise MessageCheckFailed(
+    raise not_for_us()
+
+
+def not_for_us() -> MessageCheckFailed:
+    """The error of an envelope that our key does not open."""
+    return MessageCheckFailed(
         "The envelope cannot be decrypted with our key: it is for somebody else, or was altered on its way."
     )
+
+
+def is_noise(content: bytes) -> bool:
+    """True for what a wrong key makes of a content, as once in some 200 times it ends in a sound padding.
+
+    That is neither BER nor text, whatever the sender may have meant to put there.
+    """
+    try:
+        ber.to_der(content)
+    except ber.BerError:
+        return not content.isascii()
+    return False
 
 
 def _enveloped_data_in(der: bytes) -> asn1.EnvelopedData:

@@ -298,7 +298,12 @@ def read_reply(
         allowed=allowed,
         passwords=(requester.challenge_password,) if requester.challenge_password else (),
     )
-    certificates, crls = cms.contents_of(content)
+    try:
+        certificates, crls = cms.contents_of(content)
+    except NotScep as error:
+        if envelope.is_noise(content):
+            raise envelope.not_for_us() from error
+        raise
     return Reply(PkiStatus.SUCCESS, certificates, crls)
 
 

@@ -239,6 +239,32 @@ def test_every_reason_why_an_envelope_stays_closed_reads_the_same() -> None:
     assert len(texts) == 1
 
 
+def test_noise_that_ends_in_a_sound_padding_reads_like_an_envelope_for_somebody_else() -> None:
+    """A wrong key makes such noise once in some 200 times: by chance nothing may look like no SCEP at all."""
+    noise = random.Random(8894).randbytes(900)
+    texts = set()
+    for content, recipient in ((noise, MINE.signer), (cms.degenerate([ISSUED]), AUTHORITY.certificate)):
+        sealed = envelope.envelop(content, recipient=recipient, cipher=ContentCipher.AES_128)
+        for _ in range(20):
+            with pytest.raises(MessageCheckFailed) as refused:
+                read(cert_rep(PkiStatus.SUCCESS, sealed))
+            texts.add(str(refused.value))
+    assert len(texts) == 1
+
+
+@pytest.mark.parametrize(
+    "content", [b"-----BEGIN CERTIFICATE-----\n", b"<html>", b"", ber.wrap(0x04, b"\xff")]
+)
+def test_an_envelope_for_us_that_holds_something_else_is_no_scep(content: bytes) -> None:
+    with pytest.raises(NotScep):
+        read(
+            cert_rep(
+                PkiStatus.SUCCESS,
+                envelope.envelop(content, recipient=MINE.signer, cipher=ContentCipher.AES_128),
+            )
+        )
+
+
 def why_closed(change: Callable[[bytes], tuple[bytes, Transaction]]) -> str:
     """The error that a changed envelope ends in; noise has a sound padding by chance, once in 256 times."""
     for _ in range(5):
