@@ -25,6 +25,8 @@ from scep.transaction import RenewalForm, Requester, Transaction, new_renewal, n
 Result = TypeVar("Result")
 CHALLENGE = "opensesame-8894"
 NOW = datetime.now(UTC)
+PATIENCE = 60.0
+"""Seconds until a server that should answer is given up: reached in failure only, whatever the load."""
 
 
 def transaction(
@@ -49,7 +51,7 @@ def run(
     sent: list[str] | None = None,
     policy: ServerPolicy | None = None,
     profile: ServerProfile | None = None,
-    timeout: float = 5,
+    timeout: float = PATIENCE,
 ) -> Outcome:
     """One exchange with the server at `url`; `sent` collects the types of the messages that went out."""
 
@@ -174,6 +176,15 @@ def with_encrypted_key(envelope_der: bytes, encrypted_key: bytes) -> bytes:
     return asn1.encode(asn1.ContentInfo(content_type=asn1.ENVELOPED_DATA, content=asn1.tlv(altered)))
 
 
+def with_wrong_padding(envelope_der: bytes) -> bytes:
+    """An envelope whose content ends in no padding, never a sound one by chance; of two blocks of 16 octets or more.
+
+    In CBC (NIST SP 800-38A) a bit of one block is the same bit of the plain text after it: the padding's length gets
+    64 more than any block has.
+    """
+    return envelope_der[:-17] + bytes([envelope_der[-17] ^ 0x40]) + envelope_der[-16:]
+
+
 def wrongly_padded(certificate: x509.Certificate) -> bytes:
     """What an RSA key decrypts to no PKCS #1 v1.5 padding."""
     key = certificate.public_key()
@@ -212,7 +223,7 @@ def carry(
     url: str,
     conversation: Conversation[Result],
     *,
-    timeout: float = 5,
+    timeout: float = PATIENCE,
 ) -> Result | Failed:
     """Any operation with the server at `url`."""
     return ScepClient(url, timeout=timeout).run(conversation)

@@ -23,7 +23,18 @@ from scep.queries import FoundCrl, GetCrl
 from scep.responder import Responder
 from scep.server import serving
 from scep.transaction import EcTransport, RenewalForm, Requester, Transaction, new_transaction
-from tests.scep.enrolling import CHALLENGE, NOW, ask, carry, enrolled, error_of, refusal, renewal, run
+from tests.scep.enrolling import (
+    CHALLENGE,
+    NOW,
+    ask,
+    carry,
+    enrolled,
+    error_of,
+    refusal,
+    renewal,
+    run,
+    with_wrong_padding,
+)
 
 CURVES = [KeyType.P256, KeyType.P384]
 AES = [ContentCipher.AES_128, ContentCipher.AES_256]
@@ -202,9 +213,12 @@ class TestPasswordRecipient:
     def test_why_it_stays_closed_does_not_show(self) -> None:
         made = make()
         sealed = envelope.envelop(
-            b"for an EC key", recipient=made.signer, cipher=ContentCipher.AES_128, password=self.PASSWORD
+            b"for an EC key, and two blocks long",
+            recipient=made.signer,
+            cipher=ContentCipher.AES_128,
+            password=self.PASSWORD,
         )
-        altered = sealed[:-1] + bytes([sealed[-1] ^ 1])
+        altered = with_wrong_padding(sealed)
         texts = set()
         for data, passwords in ((sealed, ["other"]), (sealed, []), (altered, [self.PASSWORD])):
             with pytest.raises(MessageCheckFailed) as refused:
