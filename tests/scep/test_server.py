@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,10 +24,10 @@ from scep import server as server_module
 from scep.authority import Authority
 from scep.ber import MAX_SIZE
 from scep.capabilities import Capabilities
-from scep.exchange import Failed, Issued, Pending, ServerProfile, Step
+from scep.exchange import Failed, Issued, Outcome, Pending, ServerProfile, Step
 from scep.responder import Behavior, Responder
 from scep.server import serving
-from tests.peers.process import free_port, stop
+from tests.peers.process import free_port, stop, wait_until
 from tests.scep.enrolling import CHALLENGE, NOW, run, transaction
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -155,12 +156,18 @@ def test_a_dropped_connection_has_no_answer(authority: Authority) -> None:
 
 
 def test_a_slow_answer_holds_up_nobody_else(authority: Authority) -> None:
-    responder = Responder(authority, behavior=Behavior(delay=30))
+    responder = Responder(authority, behavior=Behavior(delay=600))
+    outcomes: list[Outcome] = []
     with serving(responder) as url:
-        # enough for what comes before the slow answer
-        assert isinstance(run(url, transaction(), timeout=2), Failed)
+        waits = threading.Thread(target=lambda: outcomes.append(run(url, transaction(), timeout=600)))
+        waits.start()
+        wait_until(lambda: len(responder.messages) == 1, timeout=120, what="the slow request")
         responder.behavior = Behavior()
         assert isinstance(run(url, transaction()), Issued)
+        assert waits.is_alive()
+    # the end of the server is the end of its connections
+    waits.join()
+    assert [type(outcome) for outcome in outcomes] == [Failed]
     assert [message.outcome for message in responder.messages] == ["issued", "issued"]
 
 
@@ -205,7 +212,7 @@ class Program:
     def end(self, number: int) -> tuple[int, str]:
         """Exit status and what it wrote to stderr, after the signal `number`."""
         self.process.send_signal(number)
-        _out, errors = self.process.communicate(timeout=60)
+        _out, errors = self.process.communicate(timeout=120)
         return self.process.returncode, errors.decode()
 
 
@@ -229,7 +236,7 @@ def refused(*words: str, env: dict[str, str] | None = None) -> tuple[int, str]:
         env=os.environ | (env or {}),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert ended.stdout == ""
     return ended.returncode, ended.stderr
