@@ -20,6 +20,7 @@ from scep.server import serving
 from scep.transaction import Transaction, new_transaction
 from scep.transport import thread_session
 from tests.peers.process import free_port
+from tests.scep.enrolling import PATIENCE
 from tests.scep.raw import http, raw_server
 
 NOW = datetime.now(UTC)
@@ -41,7 +42,7 @@ def authority() -> Authority:
     return Authority.create("Client CA", now=NOW)
 
 
-def run(url: str, transaction: Transaction, *, timeout: float = 5) -> Outcome:
+def run(url: str, transaction: Transaction, *, timeout: float = PATIENCE) -> Outcome:
     exchange = Exchange(transaction, Step.REQUEST, now=NOW, policy=ServerPolicy())
     return ScepClient(url, timeout=timeout).run(exchange)
 
@@ -58,7 +59,12 @@ class TestConnection:
         assert (error.details, error.worth_polling) == ("Communication Error (TOP ERROR)", True)
         assert "Connection refused" in str(error)
 
-    def test_no_such_host(self, transaction: Transaction) -> None:
+    def test_no_such_host(self, transaction: Transaction, monkeypatch: pytest.MonkeyPatch) -> None:
+        def unknown(*_arguments: object) -> None:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+        # resolvers of some networks know an address for every name, and others take their time
+        monkeypatch.setattr(socket, "getaddrinfo", unknown)
         error = error_of(run("http://no-such-host.invalid/scep", transaction))
         assert isinstance(error, ConnectionFailed)
         assert "Check the URL" in str(error)
@@ -203,7 +209,7 @@ class TestSending:
         responder = Responder(authority, behavior=Behavior())
         exchange = Exchange(transaction, Step.REQUEST, now=NOW, policy=ServerPolicy())
         with serving(responder) as url, pytest.raises(Stopped):
-            ScepClient(url, timeout=5).run(exchange, before_send=stop)
+            ScepClient(url, timeout=PATIENCE).run(exchange, before_send=stop)
         assert [request.message_type for request in seen] == ["PKCSReq"]
         assert responder.messages == []
 
@@ -218,7 +224,7 @@ class TestSending:
         responder = Responder(authority, behavior=Behavior(drop=True))
         exchange = Exchange(transaction, Step.REQUEST, now=NOW, policy=ServerPolicy())
         with serving(responder) as url:
-            outcome = ScepClient(url, timeout=5).run(exchange, watch=watch)
+            outcome = ScepClient(url, timeout=PATIENCE).run(exchange, watch=watch)
         assert isinstance(error_of(outcome), ConnectionFailed)
         assert seen == ["GetCACaps", 200, "GetCACert", 200, "PKIOperation"], "no reply came to the last"
 

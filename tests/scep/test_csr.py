@@ -43,6 +43,8 @@ def make(
 def openssl_says(csr: bytes) -> str:
     """OpenSSL's reading of a CSR, its signature verified."""
     command = ["openssl", "req", "-inform", "DER", "-verify", "-noout", "-text"]
+    # how names are written is not the same in every version, unless it is said
+    command += ["-nameopt", "oneline"]
     done = subprocess.run(command, input=csr, capture_output=True, check=True)
     assert b"verify OK" in done.stderr
     return done.stdout.decode()
