@@ -48,7 +48,7 @@ class StrongSwan:
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
         (self.directory / f"{name}.key").write_bytes(pem)
         command = ["--scep", "--in", f"{name}.key", "--dn", SUBJECT, "--san", "mfp.example.com"]
-        command += ["--cipher", "des3", "--interval", "1", "--maxpolltime", "20", "--outform", "pem"]
+        command += ["--cipher", "des3", "--interval", "1", "--maxpolltime", "120", "--outform", "pem"]
         command += ["--cacert-enc", encryption, "--cacert-sig", signature, "--cacert", "ca.der"]
         if challenge:
             command += ["--password", challenge]
@@ -68,5 +68,5 @@ class StrongSwan:
                 "libstrongswan-extra-plugins (or scripts/install-debian-packages)"
             )
         command = [program, operation, "--url", self.url, *options]
-        done = subprocess.run(command, cwd=self.directory, capture_output=True, timeout=60, check=True)
+        done = subprocess.run(command, cwd=self.directory, capture_output=True, timeout=300, check=True)
         return done.stdout

@@ -18,7 +18,7 @@ def test_quirk_29_no_message_exhausts_memory_or_time() -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert ended.returncode == 0, ended.stderr
     outcomes: dict[str, str] = json.loads(ended.stdout)

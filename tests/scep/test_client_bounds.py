@@ -19,6 +19,7 @@ from scep.errors import ConnectionFailed, HttpStatusError, NotScep, ScepError
 from scep.profile import ServerPolicy, ServerProfile
 from scep.queries import GetCaCaps, GetCaCert
 from scep.transport import new_scep_session
+from tests.scep.enrolling import PATIENCE
 from tests.scep.raw import http, raw_server
 
 MOST_MEMORY = 16 * 1024 * 1024
@@ -32,7 +33,7 @@ def ask(url: str) -> ScepError:
     tracemalloc.start()
     try:
         with new_scep_session() as session:
-            client = ScepClient(url, timeout=10, session=session)
+            client = ScepClient(url, timeout=PATIENCE, session=session)
             outcome: ServerProfile | Failed = client.run(GetCaCert(policy=ServerPolicy()))
         assert tracemalloc.get_traced_memory()[1] < MOST_MEMORY
     finally:
@@ -130,6 +131,8 @@ def test_cookies_are_neither_read_nor_kept() -> None:
     """http.cookiejar takes time that grows with the square of a header: two megabytes took seconds."""
     cookies = [f"Set-Cookie: {'a=b;' * 15_000}"] * 20 + ["Set-Cookie2: a=b; Version=1", "Set-Cookie: kept=no"]
     with raw_server(http("200 OK", b"AES\n", *cookies)) as url, new_scep_session() as session:
-        capabilities = ScepClient(url, timeout=20, session=session).run(GetCaCaps(policy=ServerPolicy()))
+        capabilities = ScepClient(url, timeout=PATIENCE, session=session).run(
+            GetCaCaps(policy=ServerPolicy())
+        )
         assert len(session.cookies) == 0
     assert capabilities == Capabilities.of(["AES"])

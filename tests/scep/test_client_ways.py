@@ -15,7 +15,7 @@ from scep.responder import Responder
 from scep.server import serving
 from scep.transaction import Transaction
 from tests.peers.process import free_port
-from tests.scep.enrolling import NOW, error_of, transaction
+from tests.scep.enrolling import NOW, PATIENCE, error_of, transaction
 from tests.scep.ways import proxying, server_context
 
 
@@ -30,7 +30,7 @@ def made() -> Transaction:
 
 
 def run(url: str, made: Transaction, *, ca_bundle: Path | None = None, proxy: str = "") -> Outcome:
-    client = ScepClient(url, timeout=5, ca_bundle=ca_bundle, proxy=proxy)
+    client = ScepClient(url, timeout=PATIENCE, ca_bundle=ca_bundle, proxy=proxy)
     return client.run(Exchange(made, Step.REQUEST, now=NOW, policy=ServerPolicy()))
 
 

@@ -15,6 +15,7 @@ from scep.csr import CertificateParameters, SignatureAlgorithm
 from scep.exchange import Exchange, Failed, Issued, Outcome, ServerPolicy, Step
 from scep.transaction import Transaction, new_transaction
 from tests.peers.scep_server import Peer, issued, pkcs_requests, scep_server
+from tests.scep.enrolling import PATIENCE
 
 CHALLENGE = "opensesame-8894"
 
@@ -32,7 +33,7 @@ def transaction(name: str, *, challenge: str = CHALLENGE, bits: int = 2048) -> T
 
 def run(url: str, made: Transaction, step: Step = Step.REQUEST, *, allow_des_replies: bool = True) -> Outcome:
     policy = ServerPolicy(allow_des_replies=allow_des_replies)
-    return ScepClient(url, timeout=10).run(Exchange(made, step, now=datetime.now(UTC), policy=policy))
+    return ScepClient(url, timeout=PATIENCE).run(Exchange(made, step, now=datetime.now(UTC), policy=policy))
 
 
 @pytest.mark.parametrize(("name", "bits"), [("10.1.2.3", 2048), ("mfp.example.com", 3072)])

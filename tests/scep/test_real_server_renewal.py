@@ -32,7 +32,7 @@ def test_quirk_20_it_renews_in_each_form_for_the_challenge(peer: Peer, form: Ren
     old = transaction(name)
     old_certificate = enrolled(peer.url, old, policy=POLICY)
     made, sent = renewal(old_certificate, old, form, common_name=name, challenge=CHALLENGE), list[str]()
-    outcome = run(peer.url, made, policy=POLICY, timeout=10, sent=sent)
+    outcome = run(peer.url, made, policy=POLICY, sent=sent)
     assert isinstance(outcome, Issued)
     assert sent == ["RenewalReq" if form is RenewalForm.RENEWAL_REQ else "PKCSReq"]
     ca = x509.load_pem_x509_certificate(peer.ca_path.read_bytes())
@@ -47,6 +47,6 @@ def test_the_old_certificate_alone_is_not_enough_for_it(peer: Peer, form: Renewa
     old = transaction(name)
     old_certificate = enrolled(peer.url, old, policy=POLICY)
     made = renewal(old_certificate, old, form, common_name=name, challenge="")
-    error = error_of(run(peer.url, made, policy=POLICY, timeout=10))
+    error = error_of(run(peer.url, made, policy=POLICY))
     assert isinstance(error, RequestRefused)
     assert error.details == "Communication Error (SCEP ERROR Fail Info 2)"

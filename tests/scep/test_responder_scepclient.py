@@ -26,7 +26,7 @@ def scepclient(directory: Path, url: str, challenge: str) -> subprocess.Complete
         cwd=directory,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
 
 
@@ -43,7 +43,7 @@ def test_the_real_scepclient_enrolls(tmp_path: Path, with_ra: bool) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
     )
     assert (verified.stdout, verified.stderr) == ("cert.pem: OK\n", "")
     certificate = x509.load_pem_x509_certificate((tmp_path / "cert.pem").read_bytes())

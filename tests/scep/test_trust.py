@@ -214,7 +214,7 @@ class TestOwnCertificate:
         request = ["openssl", "req", "-new", "-key", "mfp.key", "-subj", "/CN=mfp", "-out", "mfp.csr"]
         sign = ["openssl", "x509", "-req", "-sha1", "-in", "mfp.csr", "-CA", "ca.pem", "-CAkey", "ca.key"]
         for command in (request, [*sign, "-days", "30", "-out", "mfp.pem"]):
-            subprocess.run(command, check=True, capture_output=True, cwd=tmp_path, timeout=30)
+            subprocess.run(command, check=True, capture_output=True, cwd=tmp_path, timeout=120)
         mine = x509.load_pem_x509_certificate((tmp_path / "mfp.pem").read_bytes())
         found = partial(
             trust.own_certificate,

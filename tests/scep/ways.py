@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from scep.authority import Authority
-from tests.scep.enrolling import NOW, transaction
+from tests.scep.enrolling import NOW, PATIENCE, transaction
 
 
 def server_context(directory: Path, authority: Authority, address: str) -> ssl.SSLContext:
@@ -67,7 +67,7 @@ class _ProxyHandler(BaseHTTPRequestHandler):
             return
         _scheme, _, rest = self.path.partition("://")
         host, _, path = rest.partition("/")
-        connection = http.client.HTTPConnection(host, timeout=5)
+        connection = http.client.HTTPConnection(host, timeout=PATIENCE)
         connection.request(
             self.command, f"/{path}", body, {"Content-Type": self.headers.get("Content-Type", "")}
         )

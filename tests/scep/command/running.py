@@ -57,7 +57,7 @@ def scep(*words: str | Path, given: str = "", env: dict[str, str] | None = None,
         input=given,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         env=environment(**(env or {})),
         umask=umask,
     )
@@ -83,7 +83,7 @@ def at_terminal(*words: str | Path, ask: str = "", answer: str = "") -> tuple[in
     master, slave = pty.openpty()
     command = [sys.executable, "-c", _ON_THE_TERMINAL, os.ttyname(slave), *COMMAND, *map(str, words)]
     process = subprocess.Popen(command, start_new_session=True, env=environment(COLUMNS="100"))
-    said, deadline = b"", time.monotonic() + 60
+    said, deadline = b"", time.monotonic() + 300
     try:
         while process.poll() is None or select.select([master], [], [], 0)[0]:
             assert time.monotonic() < deadline, said
@@ -130,7 +130,7 @@ def started(*words: str | Path) -> Iterator[subprocess.Popen[str]]:
 def openssl(*words: str | Path) -> str:
     """What OpenSSL says, both streams."""
     ended = subprocess.run(
-        ["openssl", *map(str, words)], capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL
+        ["openssl", *map(str, words)], capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL
     )
     assert ended.returncode == 0, ended.stderr
     return ended.stdout + ended.stderr

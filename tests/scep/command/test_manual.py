@@ -68,11 +68,11 @@ def test_the_examples_run(tmp_path: Path) -> None:
 
     prepare, serve = first.splitlines()
     env = environment()
-    subprocess.run(script(prepare), cwd=tmp_path, check=True, env=env, timeout=60)
+    subprocess.run(script(prepare), cwd=tmp_path, check=True, env=env, timeout=120)
     server = script(f"exec {serve.removesuffix('&')}")
     with running(server, ready=lambda: is_listening(port), log=tmp_path / "log", env=env, cwd=tmp_path):
         ended = subprocess.run(
-            script("\n".join(rest)), cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120
+            script("\n".join(rest)), cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300
         )
     assert ended.returncode == 0, ended.stderr
     assert "certificate.pem: OK" in ended.stdout

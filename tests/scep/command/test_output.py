@@ -108,7 +108,7 @@ def test_a_prompt_without_a_terminal_is_refused(url: str, out: Path) -> None:
         input=CHALLENGE,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         env=environment(),
         start_new_session=True,
     )
@@ -126,7 +126,7 @@ def test_an_enrollment_does_not_end_because_nobody_looks_on(url: str, challenge:
     os.close(reading)
     words = ["enroll", url, *NAME, "--challenge-file", str(challenge), "--out", str(out), "-v"]
     ended = subprocess.run(
-        [*COMMAND, *words], stdout=subprocess.PIPE, stderr=writing, timeout=60, env=environment()
+        [*COMMAND, *words], stdout=subprocess.PIPE, stderr=writing, timeout=120, env=environment()
     )
     os.close(writing)
     assert ended.returncode == 0
@@ -142,7 +142,7 @@ def test_a_result_that_nobody_reads_has_its_exit_code(url: str, words: tuple[str
         stdout=writing,
         stderr=subprocess.PIPE,
         text=True,
-        timeout=60,
+        timeout=120,
         env=environment(),
     )
     os.close(writing)

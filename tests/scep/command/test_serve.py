@@ -27,7 +27,7 @@ def test_it_serves_until_it_is_told_to_end(challenge: Path, tmp_path: Path, out:
         assert found, said
         ended = scep("enroll", found.group(), *NAME, "--challenge-file", challenge, "--out", out)
         process.send_signal(number)
-        rest = process.communicate(timeout=30)
+        rest = process.communicate(timeout=120)
     assert (ended.code, process.returncode, rest) == (0, 0, ("", ""))
     assert "CN=Trial CA" in ended.out
     check_issued(out)
@@ -48,9 +48,9 @@ def test_a_client_of_somebody_else_enrolls(challenge: Path, tmp_path: Path) -> N
         assert members["ca"] == str(tmp_path / "ca" / "ca.pem")
         command = ["scepclient", "-server-url", members["url"], "-challenge", CHALLENGE, "-cn", "mfp"]
         command += ["-private-key", "client.key", "-certificate", "client.pem", "-organization", "Example"]
-        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=60)
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=120)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        process.communicate(timeout=120)
     assert len(names(tmp_path / "ca" / "issued")) == 1
 
 

@@ -35,7 +35,7 @@ from scep.server import serving
 from scep.transaction import EcTransport, RenewalForm, Transaction, new_transaction
 from tests.peers.scep_server import scep_server
 from tests.peers.strongswan import StrongSwan
-from tests.scep.enrolling import CHALLENGE, NOW, renewal, transaction
+from tests.scep.enrolling import CHALLENGE, NOW, PATIENCE, renewal, transaction
 
 ANY = ServerPolicy(allow_sha1=True, allow_3des=True, allow_des_replies=True)
 _MOODS = (
@@ -122,7 +122,7 @@ def collect() -> Corpus:
 
     def carry(url: str, conversation: Conversation[Any]) -> object:
         overheard = cast("Conversation[Any]", _Overheard(conversation, kinds))
-        return ScepClient(url, timeout=10).run(overheard)
+        return ScepClient(url, timeout=PATIENCE).run(overheard)
 
     for behavior in _MOODS:
         responder = _Listening(kinds, authority, challenge=CHALLENGE, behavior=behavior)

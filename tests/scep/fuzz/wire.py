@@ -15,7 +15,8 @@ from scep.transport import new_scep_session
 from tests.scep.fuzz.corpus import Corpus
 from tests.scep.fuzz.outcomes import came_to
 
-_TIMEOUT = 5.0
+_TIMEOUT = 60.0
+"""Seconds. Nobody waits so long but who waits for ever."""
 
 
 def answers(corpus: Corpus) -> list[bytes]:
@@ -56,10 +57,11 @@ class Wire:
         return came_to(outcome)
 
     def close(self) -> None:
-        # closing alone would not wake the thread that waits for a connection
+        # the thread waits for the end of the connection that the session keeps
+        self._session.close()
+        # closing alone would not wake it where it waits for the next one
         self._listener.shutdown(socket.SHUT_RDWR)
         self._thread.join()
-        self._session.close()
 
     def _serve(self) -> None:
         while True:
