@@ -23,6 +23,8 @@ BACKOFF_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Wait before the first, second, ... restart in a row; the last value for all further ones."""
 STEADY_SECONDS = 60.0
 """A program that ran this long is steady: its next crash counts as the first."""
+GONE_SECONDS = 10.0
+"""Nobody waits longer for what was killed; on a machine that is not very busy it is gone at once."""
 LOG_LIMIT_BYTES = 10_000_000
 """A log longer than this is put aside (one generation) when its program starts."""
 
@@ -103,6 +105,7 @@ class Supervisor:
         self._tree: list[_Running] = []
         self._ending = False
         self._watching = False
+        self._spawning = False
 
     def install_signals(self) -> None:
         """SIGINT, SIGTERM and SIGHUP end the tree; a signal that is ignored (nohup) stays so."""
@@ -114,7 +117,8 @@ class Supervisor:
         if self._ending:
             self._hurry()
         self._ending = True
-        if not self._watching:
+        # a program that was just started and is not known yet would be left behind
+        if not self._watching and not self._spawning:
             raise Interrupted
 
     def log_of(self, program: Program) -> Path:
@@ -126,19 +130,25 @@ class Supervisor:
         log = self.log_of(program)
         if log.exists() and log.stat().st_size > LOG_LIMIT_BYTES:
             log.replace(log.with_suffix(".log.1"))
-        with log.open("ab") as output:
-            running.process = subprocess.Popen(  # noqa: S603 - our own programs, no shell
-                program.command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **program.env},
-                process_group=0,
-                # one thread only here, which is what makes preexec_fn safe
-                preexec_fn=_die_with(os.getpid(), program.death_signal),
-            )
+        self._spawning = True
+        try:
+            with log.open("ab") as output:
+                running.process = subprocess.Popen(  # noqa: S603 - our own programs, no shell
+                    program.command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, **program.env},
+                    process_group=0,
+                    # one thread only here, which is what makes preexec_fn safe
+                    preexec_fn=_die_with(os.getpid(), program.death_signal),
+                )
+        finally:
+            self._spawning = False
         running.started_at = time.monotonic()
         running.restart_at = None
+        if self._ending and not self._watching:
+            raise Interrupted
 
     def start(self, program: Program, *, timeout: float = 60) -> None:
         """Start `program` and wait until it is ready. Raises StartFailed with the end of its log."""
@@ -227,9 +237,25 @@ class Supervisor:
 
     @staticmethod
     def _kill_group(leader: int) -> None:
-        """End what a dead leader left of its group; there is no such group when it left nothing."""
+        """End what a dead leader left of its group, and return when it is gone; mostly it left nothing."""
+        deadline = time.monotonic() + GONE_SECONDS
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(leader, signal.SIGKILL)
+            while _runs(leader) and time.monotonic() < deadline:
+                time.sleep(0.01)
+
+
+def _runs(group: int) -> bool:
+    """True while a process of the group lives. Linux only, elsewhere False.
+
+    What has ended and was collected by nobody yet (a zombie) does not live: in a container it may stay for ever.
+    """
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            state, _parent, of_group = stat.read_text(errors="replace").rpartition(")")[2].split()[:3]
+            if int(of_group) == group and state not in ("Z", "X"):
+                return True
+    return False
 
 
 def _outcome(returncode: int) -> str:

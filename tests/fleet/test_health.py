@@ -99,6 +99,14 @@ def test_the_container_healthcheck_tells_well_from_unwell(
     assert healthcheck.main(["--written-within", "600", str(file)]) == 1
 
 
+def test_the_container_healthcheck_asks_no_proxy(
+    live_server: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    assert healthcheck.main([f"{live_server.url}/healthz"]) == 0
+
+
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 def test_probes_are_only_read(client: Client, path: str) -> None:
     assert client.post(path).status_code == 405

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from fleet.supervisor import Program, Supervisor
 from tests.peers.process import wait_until
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
@@ -77,7 +78,7 @@ class Tree:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        wait_until(lambda: len(self.pids()) == 5, timeout=60, what="three programs with two children")
+        wait_until(lambda: len(self.pids()) == 5, timeout=180, what="three programs with two children")
 
     def pids(self) -> list[int]:
         """Of all programs and their children, the dead ones of earlier starts too."""
@@ -103,7 +104,7 @@ def tree(tmp_path: Path) -> Iterator[Tree]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_everything_in_order(tree: Tree, number: signal.Signals) -> None:
     tree.process.send_signal(number)
-    assert tree.process.wait(60) == 0
+    assert tree.process.wait(180) == 0
     assert tree.nothing_left()
     output = tree.output.read_text().splitlines()
     assert "deaf did not end within 0.5 s: killed" in output
@@ -115,19 +116,71 @@ def test_kill_9_of_the_supervisor_leaves_no_program_behind(tree: Tree) -> None:
     tree.process.kill()
     tree.process.wait()
     wait_until(
-        lambda: not any(_alive(pid) for pid in programs), timeout=60, what="the end of all three programs"
+        lambda: not any(_alive(pid) for pid in programs), timeout=180, what="the end of all three programs"
     )
 
 
 def test_what_crashes_starts_again_and_its_children_do_not_pile_up(tree: Tree) -> None:
     before = _pids(tree.log_dir / "family.log")
     os.kill(before[0], signal.SIGKILL)
-    wait_until(lambda: len(_pids(tree.log_dir / "family.log")) == 4, timeout=60, what="the restart")
+    wait_until(lambda: len(_pids(tree.log_dir / "family.log")) == 4, timeout=180, what="the restart")
     assert not any(_alive(pid) for pid in before)
     assert "family ended unexpectedly (SIGKILL)" in tree.output.read_text()
     tree.process.terminate()
-    assert tree.process.wait(60) == 0
+    assert tree.process.wait(180) == 0
     assert tree.nothing_left()
+
+
+# what is left of a group dies slowly where the kernel has much memory to take back, and other things to do
+_STRAGGLER = """
+import subprocess, sys, time
+child = "x = bytearray(200_000_000); print('up', flush=True); import time; time.sleep(300)"
+left = subprocess.Popen([sys.executable, "-c", child], stdout=subprocess.PIPE)
+left.stdout.readline()
+print("pids", left.pid, flush=True)
+time.sleep(300)
+"""
+
+
+def test_the_end_is_the_end_of_what_programs_left_behind(tmp_path: Path) -> None:
+    tree = Supervisor(tmp_path)
+    for _ in range(3):
+        tree.start(Program("straggler", [sys.executable, "-c", _STRAGGLER]))
+    wait_until(lambda: len(_pids(tmp_path / "straggler.log")) == 3, timeout=180, what="three with a child")
+    tree.stop()
+    assert not [pid for pid in _pids(tmp_path / "straggler.log") if _alive(pid)]
+
+
+_INTERRUPTED = """
+import signal, subprocess, sys
+from pathlib import Path
+from fleet import supervisor as s
+
+def interrupted(*words, **options):
+    made.append(start(*words, **options))
+    signal.raise_signal(signal.SIGTERM)
+    return made[0]
+
+made, start, s.subprocess.Popen = [], subprocess.Popen, interrupted
+tree = s.Supervisor(Path(sys.argv[1]))
+tree.install_signals()
+try:
+    tree.start(s.Program("just started", [sys.executable, "-c", "import time; time.sleep(300)"]))
+except s.Interrupted:
+    tree.stop()
+s.say(f"interrupted, and {made[0].poll()} came of it")
+"""
+
+
+def test_a_signal_that_comes_with_the_start_of_a_program_leaves_nothing_behind(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", _INTERRUPTED, str(tmp_path)],
+        cwd=_ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (ended.stdout, ended.stderr) == (f"interrupted, and {-signal.SIGTERM} came of it\n", "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -146,7 +199,7 @@ def test_the_end_of_make_is_the_end_of_the_program(tmp_path: Path, number: signa
         env={**os.environ, "PYTHONPATH": str(_ROOT)},
         stderr=subprocess.DEVNULL,
     )
-    wait_until(lambda: len(_pids(pids)) == 1, timeout=60, what="the program being up")
+    wait_until(lambda: len(_pids(pids)) == 1, timeout=180, what="the program being up")
     make.send_signal(number)
-    make.wait(60)
-    wait_until(lambda: not _alive(_pids(pids)[0]), timeout=60, what="the end of the program")
+    make.wait(180)
+    wait_until(lambda: not _alive(_pids(pids)[0]), timeout=180, what="the end of the program")
