@@ -45,7 +45,7 @@ def test_compose_file_follows_the_compose_specification() -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert result.returncode == 0, result.stdout + result.stderr
 

@@ -25,6 +25,8 @@ from tests.peers import postgres, redis
 from tests.peers.process import free_port, running, wait_until
 
 HOST = "fleetseal.example.com"
+PATIENCE = 300
+"""Seconds until a service that should be up is given up: reached in failure only, whatever the load."""
 
 
 class Machine:
@@ -83,14 +85,14 @@ class Machine:
         with self.log.open("ab") as log:
             return (
                 subprocess.run(
-                    command, env=environment, cwd=ROOT, stdout=log, stderr=log, timeout=60
+                    command, env=environment, cwd=ROOT, stdout=log, stderr=log, timeout=PATIENCE
                 ).returncode
                 == 0
             )
 
     def get(self, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body of the service web."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         try:
             connection.request(
                 "GET", path, headers={name.replace("_", "-"): v for name, v in headers.items()}
@@ -116,7 +118,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE,
         )
         assert migrated.returncode == 0, migrated.stdout + migrated.stderr
         for name in ("worker", "beat", "web"):
@@ -134,7 +136,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 
 @pytest.mark.parametrize("name", ["web", "worker", "beat"])
 def test_each_service_becomes_healthy_by_its_own_health_check(machine: Machine, name: str) -> None:
-    wait_until(lambda: machine.is_healthy(name), timeout=60, interval=0.5, what=f"{name} being healthy")
+    wait_until(lambda: machine.is_healthy(name), timeout=PATIENCE, interval=0.5, what=f"{name} being healthy")
 
 
 def test_migrate_made_the_tables(machine: Machine) -> None:
@@ -144,7 +146,7 @@ def test_migrate_made_the_tables(machine: Machine) -> None:
 
 
 def test_web_is_ready_and_lets_nobody_in_without_https_and_signing_in(machine: Machine) -> None:
-    wait_until(lambda: machine.is_healthy("web"), timeout=60, what="web being healthy")
+    wait_until(lambda: machine.is_healthy("web"), timeout=PATIENCE, what="web being healthy")
     assert machine.get("/readyz")[0] == 200
     status, headers, _ = machine.get("/", Host=HOST)
     assert (status, headers["Location"]) == (301, f"https://{HOST}/")
@@ -157,7 +159,7 @@ def test_web_is_ready_and_lets_nobody_in_without_https_and_signing_in(machine: M
 
 def test_beat_ticks_and_the_worker_hears_it(machine: Machine) -> None:
     worker_log = machine.directory / "worker.log"
-    wait_until(lambda: "ready" in worker_log.read_text(), timeout=60, what="the worker being ready")
+    wait_until(lambda: "ready" in worker_log.read_text(), timeout=PATIENCE, what="the worker being ready")
     with psycopg.connect(machine.database_url, autocommit=True) as connection:
         # a tick asks the database for due requests: what reads that table are our programs alone
         def scans() -> int:
@@ -168,7 +170,7 @@ def test_beat_ticks_and_the_worker_hears_it(machine: Machine) -> None:
             return int(row[0]) if row else 0
 
         before = scans()
-        wait_until(lambda: scans() > before, timeout=60, what="a tick reaching the database", interval=0.3)
+        wait_until(lambda: scans() > before, timeout=PATIENCE, what="a tick reaching the database", interval=0.3)
 
 
 def test_no_program_writes_a_secret_into_its_log(machine: Machine) -> None:

@@ -49,7 +49,7 @@ class Start:
             )
 
     def wait_until_up(self) -> None:
-        wait_until(self._is_up, timeout=180, what="the program being up")
+        wait_until(self._is_up, timeout=600, what="the program being up")
 
     def _is_up(self) -> bool:
         if self.process.poll() is not None:

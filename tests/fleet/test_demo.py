@@ -130,9 +130,9 @@ def test_from_an_empty_folder_to_certificates_and_on_with_the_same_ca(
     start: Callable[..., Start], data_dir: Path
 ) -> None:
     first = start("fleet.demo", free_port(), "--devices", "3")
-    wait_until(lambda: "First certificate: mfp-" in first.said(), timeout=120, what="the first certificate")
+    wait_until(lambda: "First certificate: mfp-" in first.said(), timeout=300, what="the first certificate")
     first.process.send_signal(signal.SIGINT)
-    assert first.process.wait(60) == 0
+    assert first.process.wait(300) == 0
     assert processes(data_dir) == {}
 
     second = start("fleet.demo", first.port, "--devices", "4")
@@ -140,5 +140,5 @@ def test_from_an_empty_folder_to_certificates_and_on_with_the_same_ca(
     [address] = {line for line in first.said().splitlines() if line.startswith("Demo CA: ")}
     assert address in second.said()
     second.process.terminate()
-    assert second.process.wait(60) == 0
+    assert second.process.wait(300) == 0
     assert processes(data_dir) == {}

@@ -27,7 +27,7 @@ def _refused(data_dir: Path, port: int) -> str:
         env=environment(data_dir),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
@@ -55,13 +55,13 @@ def test_from_an_empty_folder_to_the_end_and_on_with_the_same_data(
     os.kill(worker, signal.SIGKILL)
     wait_until(
         lambda: first.pid_of("celery -A fleet worker") not in {None, worker},
-        timeout=60,
+        timeout=300,
         what="another worker",
     )
     assert "worker ended unexpectedly (SIGKILL)" in first.said()
 
     first.process.send_signal(signal.SIGINT)
-    assert first.process.wait(60) == 0
+    assert first.process.wait(300) == 0
     assert processes(data_dir) == {}
 
     second = start("fleet.embedded", first.port)
@@ -69,7 +69,7 @@ def test_from_an_empty_folder_to_the_end_and_on_with_the_same_data(
     assert str(data_dir / "admin_password") in second.said()
     second.process.kill()
     second.process.wait()
-    wait_until(lambda: not processes(data_dir), timeout=60, what="the end of every process after kill -9")
+    wait_until(lambda: not processes(data_dir), timeout=300, what="the end of every process after kill -9")
 
 
 def test_what_is_no_port_is_refused_by_the_command_line() -> None:

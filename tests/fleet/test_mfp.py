@@ -102,7 +102,7 @@ class TestServer:
     def ask(
         self, mfps: Mfps, method: str, path: str, headers: dict[str, str] | None = None
     ) -> tuple[int, dict[str, Any]]:
-        connection = http.client.HTTPConnection("127.0.0.1", mfps.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", mfps.port, timeout=300)
         try:
             connection.request(method, path, headers=headers or {})
             response = connection.getresponse()
@@ -137,5 +137,5 @@ class TestServer:
 
     def test_it_says_why_it_cannot_start(self, running: Mfps) -> None:
         command = [sys.executable, "-m", "fleet.demo.mfp", "--port", str(running.port)]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         assert (ended.returncode, str(running.port) in ended.stderr) == (2, True)
