@@ -85,6 +85,16 @@ def test_what_is_not_changed_is_written_as_it_was_read(corpus: Corpus) -> None:
         assert Node.read(der).write(dice) == der
 
 
+def test_a_piece_of_another_message_is_never_put_into_itself() -> None:
+    inner = ber.wrap(0x31, ber.wrap(0x30, ber.wrap(0x04, b"abc") + ber.wrap(0x02, b"\1")))
+    message = ber.wrap(0x30, ber.wrap(0x30, inner) + ber.wrap(0x30, ber.wrap(0x05, b"")))
+    for seed in range(40):
+        mutator = Mutator(random.Random(seed), [message])
+        for _ in range(300):
+            # a ring would have no end
+            mutator.mutate(message)
+
+
 def test_the_same_seed_makes_the_same_changes(corpus: Corpus) -> None:
     messages = corpus.kinds["cert_rep"]
     first, second, third = (Mutator(random.Random(seed), messages) for seed in (1, 1, 2))

@@ -70,6 +70,11 @@ class Node:
             found += member.all()
         return found
 
+    def copy(self) -> Node:
+        """The same once more, all inside too."""
+        members = None if self.members is None else [each.copy() for each in self.members]
+        return Node(self.tag, self.body, members)
+
     def write(self, dice: random.Random, oddness: float = 0) -> bytes:
         """DER; with `oddness` (0 to 1) some lengths are indefinite, too long or wrong."""
         members = self.members
@@ -126,7 +131,8 @@ class Mutator:
             case 0:
                 node.tag = dice.choice(_TAGS) if dice.random() < 0.7 else dice.randrange(256)
             case 1 if self._nodes:
-                other = dice.choice(self._nodes)
+                # a copy: a value that is changed later must not be found inside of itself
+                other = dice.choice(self._nodes).copy()
                 node.tag, node.body, node.members = other.tag, other.body, other.members
             case 2:
                 node.body, node.members = dice.choice(_INTERESTING), None
