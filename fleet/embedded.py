@@ -27,6 +27,9 @@ from fleet.supervisor import Interrupted, Program, StartFailed, Supervisor, end_
 HOST = "127.0.0.1"
 ADMINISTRATOR = "admin"
 
+_KEPT_PORTS = range(30_000, 32_768)
+"""Below those that Linux gives to outgoing connections: any of them could hold a port at the next start."""
+
 
 class CannotStart(Exception):
     """A reason that the person at the terminal can do something about."""
@@ -91,12 +94,18 @@ def require_free_port(port: int, command: str, *, patience: float = 3.0) -> None
         time.sleep(0.2)
 
 
-def free_port() -> int:
-    """A TCP port of this machine that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_port(*others: int) -> int:
+    """A TCP port of this machine that nobody has at this moment, to be kept for later starts; none of `others`.
+
+    Raises CannotStart when there is none from 30000 to 32767.
+    """
+    for port in secrets.SystemRandom().sample(_KEPT_PORTS, len(_KEPT_PORTS)):
+        if port in others:
+            continue
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            return port
+    raise CannotStart("no port from 30000 to 32767 is free: end some of the programs that listen there")
 
 
 def is_listening(port: int) -> bool:

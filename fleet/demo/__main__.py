@@ -48,7 +48,8 @@ class Memory:
     def load(cls, file: Path) -> Memory:
         """What `file` says; a new memory with a free port when there is none."""
         if not file.exists():
-            return cls(ca_port=free_port(), mfp_port=free_port())
+            ca_port = free_port()
+            return cls(ca_port=ca_port, mfp_port=free_port(ca_port))
         return cls(**json.loads(file.read_text()))
 
     def save(self, file: Path) -> None:
@@ -70,7 +71,7 @@ class Demo:
         self.mfp_directory = data_dir / "demo-mfps"
         self.is_older = self.memory.devices > 0 and not self.mfp_directory.exists()
         """Begun before virtual MFPs took keys."""
-        self.memory.mfp_port = self.memory.mfp_port or free_port()
+        self.memory.mfp_port = self.memory.mfp_port or free_port(self.memory.ca_port)
         self.progress = Progress(time.monotonic())
 
     def prepare(self) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -77,6 +78,18 @@ def test_what_is_no_port_is_refused_by_the_command_line() -> None:
         embedded.main(["--port", "70000"])
     with pytest.raises(SystemExit):
         embedded.main(["--port", "http"])
+
+
+def test_a_port_that_is_kept_is_free_and_another_than_those_kept_already(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second = free_port(), free_port()
+    monkeypatch.setattr(embedded, "_KEPT_PORTS", (first, second))
+    assert embedded.free_port(first) == second
+    with socket.create_server(("127.0.0.1", second)):
+        assert embedded.free_port() == first
+        with pytest.raises(embedded.CannotStart, match="no port"):
+            embedded.free_port(first)
 
 
 def test_the_data_folder_is_free_again_after_its_holder(tmp_path: Path) -> None:
