@@ -170,7 +170,9 @@ def test_beat_ticks_and_the_worker_hears_it(machine: Machine) -> None:
             return int(row[0]) if row else 0
 
         before = scans()
-        wait_until(lambda: scans() > before, timeout=PATIENCE, what="a tick reaching the database", interval=0.3)
+        wait_until(
+            lambda: scans() > before, timeout=PATIENCE, what="a tick reaching the database", interval=0.3
+        )
 
 
 def test_no_program_writes_a_secret_into_its_log(machine: Machine) -> None:

@@ -50,7 +50,11 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": warnings, **more}
 
 
-def scep(*words: str | Path, given: str = "", env: dict[str, str] | None = None, umask: int = 0o022) -> Ended:
+UMASK = 0o022
+"""What commands are started with, whoever runs the tests: a stricter one closes the files that all may read."""
+
+
+def scep(*words: str | Path, given: str = "", env: dict[str, str] | None = None, umask: int = UMASK) -> Ended:
     """One command, to its end; `given` is its stdin. No secret and no traceback is in what it says."""
     ended = subprocess.run(
         [*COMMAND, *map(str, words)],
@@ -82,7 +86,7 @@ def at_terminal(*words: str | Path, ask: str = "", answer: str = "") -> tuple[in
     """
     master, slave = pty.openpty()
     command = [sys.executable, "-c", _ON_THE_TERMINAL, os.ttyname(slave), *COMMAND, *map(str, words)]
-    process = subprocess.Popen(command, start_new_session=True, env=environment(COLUMNS="100"))
+    process = subprocess.Popen(command, start_new_session=True, env=environment(COLUMNS="100"), umask=UMASK)
     said, deadline = b"", time.monotonic() + 300
     try:
         while process.poll() is None or select.select([master], [], [], 0)[0]:
@@ -117,6 +121,7 @@ def started(*words: str | Path) -> Iterator[subprocess.Popen[str]]:
         stderr=subprocess.PIPE,
         text=True,
         env=environment(),
+        umask=UMASK,
         # a test run in the background ignores Ctrl-C, and so would what it starts
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )

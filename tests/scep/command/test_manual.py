@@ -12,7 +12,7 @@ import pytest
 from scep.command.commands import COMMANDS, parser_of
 from scep.command.outcome import EXIT_OF, Exit
 from tests.peers.process import free_port, is_listening, running
-from tests.scep.command.running import ROOT, check_issued, environment, scep
+from tests.scep.command.running import ROOT, UMASK, check_issued, environment, scep
 
 MANUAL = (ROOT / "docs" / "command.md").read_text()
 
@@ -68,11 +68,17 @@ def test_the_examples_run(tmp_path: Path) -> None:
 
     prepare, serve = first.splitlines()
     env = environment()
-    subprocess.run(script(prepare), cwd=tmp_path, check=True, env=env, timeout=120)
+    subprocess.run(script(prepare), cwd=tmp_path, check=True, env=env, timeout=120, umask=UMASK)
     server = script(f"exec {serve.removesuffix('&')}")
     with running(server, ready=lambda: is_listening(port), log=tmp_path / "log", env=env, cwd=tmp_path):
         ended = subprocess.run(
-            script("\n".join(rest)), cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300
+            script("\n".join(rest)),
+            cwd=tmp_path,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            umask=UMASK,
         )
     assert ended.returncode == 0, ended.stderr
     assert "certificate.pem: OK" in ended.stdout

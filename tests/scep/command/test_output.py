@@ -23,7 +23,7 @@ from scep.responder import Responder
 from scep.server import serving
 from scep.transaction import RenewalForm
 from tests.peers.process import free_port
-from tests.scep.command.running import COMMAND, at_terminal, check_issued, environment, scep
+from tests.scep.command.running import COMMAND, UMASK, at_terminal, check_issued, environment, scep
 from tests.scep.enrolling import CHALLENGE
 from tests.scep.ways import server_context
 
@@ -126,7 +126,12 @@ def test_an_enrollment_does_not_end_because_nobody_looks_on(url: str, challenge:
     os.close(reading)
     words = ["enroll", url, *NAME, "--challenge-file", str(challenge), "--out", str(out), "-v"]
     ended = subprocess.run(
-        [*COMMAND, *words], stdout=subprocess.PIPE, stderr=writing, timeout=120, env=environment()
+        [*COMMAND, *words],
+        stdout=subprocess.PIPE,
+        stderr=writing,
+        timeout=120,
+        env=environment(),
+        umask=UMASK,
     )
     os.close(writing)
     assert ended.returncode == 0
