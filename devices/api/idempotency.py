@@ -20,6 +20,7 @@ from django.utils.translation import gettext as _
 from rest_framework.exceptions import AuthenticationFailed
 
 from devices import idempotency
+from devices.access import Limits, limits_of
 from devices.api.authentication import user_of_token
 from devices.api.problems import ROOT, problem
 from devices.idempotency import CLAIM, CLAIM_WHILE_ASKING, Claim, ClaimLost, KeyReused, UnderWay
@@ -53,8 +54,8 @@ class IdempotencyMiddleware:
         given = request.headers.get(HEADER)
         if given is None or request.method != "POST" or not request.path_info.startswith(ROOT):
             return self.get_response(request)
-        user_id = _user_id(request)
-        if user_id is None:
+        user = _user(request)
+        if user is None:
             # the view refuses, or needs nobody to be signed in and makes nothing that could double
             return self.get_response(request)
         # the draft's form is a string in double quotes; the common one has none
@@ -68,7 +69,7 @@ class IdempotencyMiddleware:
         if refusal := _too_large(request):
             return problem(413, refusal, "too_large")
         with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
-            return self._answer(request, user_id, key, _digest(request, spool))
+            return self._answer(request, user.pk, key, _digest(request, spool, limits_of(user)))
 
     def _answer(self, request: HttpRequest, user_id: int, key: str, digest: str) -> HttpResponseBase:
         claimed_for = CLAIM_WHILE_ASKING if _view_has(request, "asks_the_network") else CLAIM
@@ -129,14 +130,14 @@ def _again(found: IdempotentRequest) -> HttpResponse:
     return response
 
 
-def _user_id(request: HttpRequest) -> int | None:
+def _user(request: HttpRequest) -> User | None:
     try:
         user = user_of_token(request)
     except AuthenticationFailed:
         return None
     if user is None and isinstance(request.user, User) and request.user.is_active:
         user = request.user
-    return None if user is None else user.pk
+    return user
 
 
 def _view_has(request: HttpRequest, mark: str) -> bool:
@@ -161,15 +162,18 @@ def _too_large(request: HttpRequest) -> str:
     return _("A body of at most %(most)d MiB was expected; a larger one came.") % {"most": LARGEST_BODY >> 20}
 
 
-def _digest(request: HttpRequest, spool: IO[bytes]) -> str:
+def _digest(request: HttpRequest, spool: IO[bytes], limits: Limits | None = None) -> str:
     """What makes two requests the same. Keyed, so that a stolen database does not let passwords be guessed by it.
+
+    A token of other scopes makes another request: what it may not do, it is not told either.
 
     Never more of the body than a piece is in memory. A form's files lie on disk when they are large; any other body
     is left in `spool`, where the view reads it.
     """
     hashed = hmac.new(settings.SECRET_KEY.encode(), digestmod=hashlib.sha256)
     kind = request.content_type or ""
-    for part in (request.method or "", request.get_full_path(), kind):
+    scopes = "full" if limits is None or limits.is_full else " ".join(sorted(limits.scopes))
+    for part in (request.method or "", request.get_full_path(), kind, scopes):
         hashed.update(part.encode() + b"\0")
     if kind == "multipart/form-data":
         # its boundary differs each time

@@ -89,6 +89,13 @@ class TestAnotherRequest:
         post(api, DEVICES, ONE)
         assert post(viewer_api, DEVICES, ONE).status_code == 403
 
+    def test_of_a_token_with_other_scopes_is_another(self, administrator: User) -> None:
+        post(client_of(administrator, "devices"), DEVICES, ONE)
+        refused = post(client_of(administrator, "read"), DEVICES, ONE)
+        assert (refused.status_code, refused.json()["code"]) == (422, "idempotency_key_reused")
+        again = post(client_of(administrator, "devices"), DEVICES, ONE)
+        assert (again.status_code, again["Idempotency-Replayed"]) == (201, "true"), "a renewed token"
+
     @pytest.mark.parametrize("key", ["", " ", "a b", "ä", "k" * 256, '""'])
     def test_under_a_key_that_is_none_is_refused(self, api: APIClient, key: str) -> None:
         refused = post(api, DEVICES, ONE, key)
