@@ -175,7 +175,7 @@ def _others(
 
 
 def _open(corpus: Corpus, kinds: dict[str, list[bytes]]) -> None:
-    """What is inside of what was captured."""
+    """What is inside of what was captured, where the keys at hand open it: the wrong one makes noise of it."""
     everything = frozenset(ContentCipher)
     for reply in kinds["cert_rep"]:
         content = cms.parse_signed(reply).content
@@ -184,6 +184,8 @@ def _open(corpus: Corpus, kinds: dict[str, list[bytes]]) -> None:
                 payload, _cipher = envelope.open_envelope(
                     content, certificate=made.signer, key=made.key, allowed=everything, passwords=(CHALLENGE,)
                 )
+                if envelope.is_noise(payload):
+                    continue
                 kinds["envelope" if made is corpus.enrolled else "envelope_for_ec"].append(content)
                 kinds["payload"].append(payload)
     for request in kinds["request"]:
@@ -193,6 +195,8 @@ def _open(corpus: Corpus, kinds: dict[str, list[bytes]]) -> None:
             content, _cipher = envelope.open_envelope(
                 signed.content, certificate=certificate, key=key, allowed=everything
             )
+            if envelope.is_noise(content):
+                continue
             kinds["envelope_for_ca"].append(signed.content)
             is_csr = asn1.text(signed.attributes[asn1.MESSAGE_TYPE]) in (
                 str(MessageType.PKCS_REQ.value),
