@@ -93,13 +93,17 @@ def open_envelope(
     if isinstance(recipient, bytes):
         content_keys = _keys_under_password(recipient, passwords, allowed, cipher)
     else:
-        content_keys = [_content_key(recipient, key, cipher)]
-    for content_key in content_keys:
+        content_keys = _content_keys(recipient, key, cipher)
+    # which step failed must not show: where there is no key a random one is tried, and fails also when the noise
+    # that it makes ends in a sound padding
+    substitute = [os.urandom(cipher.key_size)]
+    for content_key in content_keys or substitute:
         try:
-            return _decrypt(enveloped.content, content_key, cipher), cipher
+            content = _decrypt(enveloped.content, content_key, cipher)
         except ValueError:
             continue
-    # which step failed must not show
+        if content_keys:
+            return content, cipher
     raise not_for_us()
 
 
@@ -177,22 +181,21 @@ def _permitted_cipher(oid: OID, allowed: Collection[ContentCipher]) -> ContentCi
     return cipher
 
 
-def _content_key(recipient: asn1.KeyTransRecipient, key: PrivateKey, cipher: ContentCipher) -> bytes:
+def _content_keys(recipient: asn1.KeyTransRecipient, key: PrivateKey, cipher: ContentCipher) -> list[bytes]:
+    """The one content key, or none. RSA's implicit rejection, in newer OpenSSL, makes up one for a wrong key."""
     algorithm = recipient.key_encryption_algorithm.algorithm
     if algorithm != asn1.RSA_ENCRYPTION:
         raise UnsupportedAlgorithm(
             "The envelope's key should be encrypted with RSA PKCS #1 v1.5; it is encrypted with "
             f"{algorithm.dotted_string}. Configure the server's encryption."
         )
-    # A random key in place of a failure: the padding of the content fails then, as with any wrong key
-    substitute = os.urandom(cipher.key_size)
     if not isinstance(key, RSAPrivateKey):
-        return substitute
+        return []
     try:
         content_key = key.decrypt(recipient.encrypted_key, padding.PKCS1v15())
     except ValueError:
-        return substitute
-    return content_key if len(content_key) == cipher.key_size else substitute
+        return []
+    return [content_key] if len(content_key) == cipher.key_size else []
 
 
 def _keys_under_password(
@@ -201,14 +204,14 @@ def _keys_under_password(
     allowed: Collection[ContentCipher],
     cipher: ContentCipher,
 ) -> list[bytes]:
-    """The content key for each password that fits; random ones where none does."""
+    """The content key for each password that fits."""
     found = []
     for password in passwords:
         try:
             found.append(password_recipient.unwrap(recipient_info, password=password, allowed=allowed))
         except ValueError:
             continue
-    return [key for key in found if len(key) == cipher.key_size] or [os.urandom(cipher.key_size)]
+    return [key for key in found if len(key) == cipher.key_size]
 
 
 def _decrypt(content: asn1.EncryptedContent, content_key: bytes, cipher: ContentCipher) -> bytes:
