@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fleet.demo import names
+from tests.peers import openssl
 from tests.peers.process import free_port, is_listening, running
 
 
@@ -44,23 +44,7 @@ class Mfps:
 
     def served(self, number: int) -> str:
         """SHA-256 of the certificate that it serves, as OpenSSL sees it."""
-        command = [
-            "openssl",
-            "s_client",
-            "-connect",
-            f"127.0.0.1:{self.port}",
-            "-servername",
-            self.serial(number),
-        ]
-        seen = subprocess.run(command, input=b"", capture_output=True, timeout=60, check=False).stdout
-        printed = subprocess.run(
-            ["openssl", "x509", "-noout", "-fingerprint", "-sha256"],
-            input=seen,
-            capture_output=True,
-            timeout=60,
-            check=True,
-        ).stdout.decode()
-        return printed.strip().split("=")[1].replace(":", "").lower()
+        return openssl.served(self.port, self.serial(number))
 
     def behave(self, number: int, **behavior: Any) -> None:
         """How it behaves from now on; nothing given: well."""
